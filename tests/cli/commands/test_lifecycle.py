@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -63,6 +64,15 @@ def test_audit_log_is_exported_goes_on_and_is_verified_offline(server: Served, h
     size = file.stat().st_size
     assert server.dustrun("audit", "export", "--out", str(file), "--continue").returncode == 0
     assert file.stat().st_size == size  # nothing new
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as collector:
+        collector.bind(("127.0.0.1", 0))
+        address = f"udp://127.0.0.1:{collector.getsockname()[1]}"
+        sent = server.dustrun("audit", "export", "--out", str(file), "--continue", "--syslog", address)
+        (home / "kept.log").write_bytes(
+            b"".join(collector.recv(65_536) + b"\n" for _ in file.read_bytes().splitlines())
+        )
+    assert sent.returncode == 0, sent.stderr
+    assert server.json("audit", "verify", str(home / "kept.log"), "--from-syslog")["isGood"]
     second = server.json("audit", "verify", str(file))
     assert (second["isGood"], second["entries"]) == (True, first["entries"] + 1)
     lines = file.read_bytes().splitlines(keepends=True)

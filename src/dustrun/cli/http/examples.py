@@ -51,7 +51,11 @@ OF: dict[str, tuple[str, ...]] = {
     ),
     "mcp": ("dustrun mcp --server http://127.0.0.1:8080",),
     "apply": ("dustrun apply workflows --dry-run", "dustrun apply workflows --prune --yes"),
-    "audit export": ("dustrun audit export --out audit.jsonl", "dustrun audit export --out audit.jsonl --continue"),
+    "audit export": (
+        "dustrun audit export --out audit.jsonl",
+        "dustrun audit export --out audit.jsonl --continue",
+        "dustrun audit export --out audit.jsonl --continue --syslog tls://logs.example.com:6514",
+    ),
     "audit verify": (
         "dustrun audit verify audit.jsonl",
         "dustrun audit verify audit.jsonl --public-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, BinaryIO
 import orjson
 import typer
 
+from dustrun.cli.commands.access import syslog
 from dustrun.cli.http.failures import CliError, Exit
 from dustrun.cli.http.options import SERVER, AsJson, Key, Server, client_of
 from dustrun.cli.render import output
@@ -24,10 +25,27 @@ def export_log(
     goes_on: Annotated[
         bool, typer.Option("--continue", help="Append what is new to the file of an earlier export.")
     ] = False,
+    to_syslog: Annotated[
+        str | None,
+        typer.Option("--syslog", help="Also send what was not sent yet: udp://, tcp:// or tls://, host and port."),
+    ] = None,
+    syslog_ca: Annotated[
+        Path | None, typer.Option("--syslog-ca", help="Certificates that tls:// trusts; default: the machine's.")
+    ] = None,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
     """Export the organisation's audit log, oldest first, as JSON lines; needs `key:read`."""
+    collector = None if to_syslog is None else syslog.collector_of(to_syslog, syslog_ca)
+    entries = _write_new(out, goes_on, server, key)
+    output.note(f"Wrote {entries} entries to {out}.")
+    if collector is not None:
+        sent = syslog.send_new(out, collector)
+        output.note(f"Sent {sent} lines to {to_syslog}.")
+
+
+def _write_new(out: Path, goes_on: bool, server: str, key: str | None) -> int:
+    """Writes what the file does not have yet; how many entries."""
     client, entries = client_of(server, key), 0
     try:
         mode = os.O_RDWR if goes_on and out.exists() else os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -48,7 +66,7 @@ def export_log(
         raise CliError(f'"{out}" is there already.', hint="--continue appends what is new to it.") from error
     except OSError as error:
         raise CliError(f'Cannot write "{out}": {error.strerror}.') from error
-    output.note(f"Wrote {entries} entries to {out}.")
+    return entries
 
 
 @app.command("verify")
@@ -58,12 +76,15 @@ def verify_file(
         list[str] | None,
         typer.Option("--public-key", help="Base64 of a key that may have signed it; repeatable. Default: any."),
     ] = None,
+    from_syslog: Annotated[
+        bool, typer.Option("--from-syslog", help="The file is what a syslog collector kept of an export.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check an export without a server: every line's hash and signature, and that none is missing or moved."""
     try:
         with file.open("rb") as lines:
-            found = verify(lines, public_key)
+            found = verify(syslog.lines_of(lines) if from_syslog else lines, public_key)
     except OSError as error:
         raise CliError(f'Cannot read "{file}": {error.strerror}.') from error
     if as_json:
