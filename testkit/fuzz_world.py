@@ -870,6 +870,8 @@ HELP: dict[str, Adapt] = {
     "convert_policy_sentences": _only_body({"text": "spend up to $5 a day"}),
     "set_wallet_policy": _id_and_body(World.wallet, {"policy": {"chains": [1]}}),
     "list_wallet_policies": _id_of(World.wallet),
+    "replay_wallet_policy": _id_and_body(World.wallet, {"only": "all"}),
+    "try_payment": _id_and_body(World.wallet, {"asset": "eip155:1/native", "amount": "1", "recipient": ACCOUNTS[3]}),
     "get_wallet_balances": _id_of(World.wallet),
     "get_wallet_spending": _id_of(World.wallet),
     "list_bundled_contracts": lambda world, case: _path(case, chainId="1"),

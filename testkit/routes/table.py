@@ -363,6 +363,10 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/wallets/{id}/policy": [get(id="wallet")],
     "POST /v1/wallets/policy-sentences": [send({"text": "spend up to $5 a day\n" * 900}), send(policy)],
     "PUT /v1/wallets/{id}/policy": [send(policy, id="watched")],
+    "POST /v1/wallets/{id}/policy/replay": [send({"limit": 1000}, id="wallet"), send(policy, id="watched")],
+    "POST /v1/wallets/{id}/policy/try-payment": [
+        send({"asset": f"eip155:{CHAIN_ID}/native", "amount": "1", "recipient": ACCOUNTS[3]}, id="wallet")
+    ],
     "GET /v1/wallets/{id}/policy/history": [get(_FULL, id="watched")],
     "GET /v1/wallets/{id}/balances": [get(f"?chainIds={CHAIN_ID}", id="wallet")],
     "GET /v1/wallets/{id}/spending": [get(id="watched")],

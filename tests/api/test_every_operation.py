@@ -384,6 +384,8 @@ async def _wallets(tour: Tour) -> None:
     await tour.call("set_wallet_policy", {"policy": POLICY, "expectedVersion": version}, id=wallet)
     await tour.call("list_wallet_policies", id=wallet)
     assert (await tour.call("convert_policy_sentences"))["problems"] == []
+    assert (await tour.call("replay_wallet_policy", id=wallet))["isWhole"] is True
+    await tour.call("try_payment", id=wallet)
     await tour.call("get_wallet", id=wallet)
     await tour.call("list_wallets")
     await tour.call("get_wallet_balances", id=wallet, query=f"?chainIds={CHAIN_ID}")

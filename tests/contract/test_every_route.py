@@ -173,6 +173,8 @@ _TELLS_NO_MORE = {
         "analyze_definition_funds",
         "attribute_transactions",
         "convert_policy_sentences",
+        "replay_wallet_policy",
+        "try_payment",
         "evaluate_expression",
         "export_wallet",
         "plan_dust",

@@ -133,9 +133,17 @@ def test_a_wallet_gets_a_policy_and_is_archived(app: App, server: Server) -> Non
     assert app.faults() == []
     page.get_by_role("button", name="Review the change").click()
     expect(page.get_by_role("listitem").filter(has_text="chain 9007199254740993")).to_be_visible()
+    expect(page.get_by_text("In the last 30 days nothing was paid or refused.")).to_be_visible()
     assert app.faults() == []
     page.get_by_role("button", name="Save policy").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_text("Try a payment").click()
+    page.get_by_label("Amount").fill("0.5")
+    page.get_by_label("To", exact=True).fill("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+    page.get_by_role("button", name="What would happen?").click()
+    expect(page.get_by_text("It would be refused.")).to_be_visible()
+    page.evaluate("history.pushState(null, '', '?says=limits[0]#policy')")
+    expect(page.locator("li[aria-current]")).to_contain_text("spend up to $2,000")
     expect(page.get_by_text("spend up to $2,000.000000000000000001 a day")).to_be_visible()
     policy = server.call("GET", f"/v1/wallets/{wallet}/policy")["policy"]
     assert [str(chain) for chain in policy["chains"]] == ["8453", "9007199254740993"]

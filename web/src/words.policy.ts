@@ -7,6 +7,7 @@ export const policyWords = {
   pending: 'A looser policy takes effect',
   pendingAbout: 'Until then the policy above is in force. Saving another one cancels it.',
   history: 'Earlier versions',
+  unsaid: 'No sentence of this policy allows what was refused.',
   looser: 'loosens',
   stricter: 'does not loosen',
   neverEffective: 'cancelled',
@@ -96,4 +97,61 @@ export const policyWords = {
             : `${ms / 3_600_000} hours`
           : `${ms} ms`,
   },
+}
+
+type Outcome = 'allowed' | 'asked' | 'refused'
+const WAS: Record<Outcome, string> = { allowed: 'It passed', asked: 'It was asked about', refused: 'It was refused' }
+const WOULD: Record<Outcome, string> = {
+  allowed: 'it would pass',
+  asked: 'it would be asked about',
+  refused: 'it would be refused',
+}
+const UNJUDGED: Record<string, string> = {
+  sources: 'what shaped it',
+  outflow: 'what it really takes',
+  feeAboveUsual: 'an unusual fee',
+  fee: 'the network fee',
+}
+const inWords = (names: string[]) => names.map((name) => UNJUDGED[name] ?? name).join(', ')
+type Sum = { judged: number; asBefore: number; nowAllowed: number; nowAsked: number; nowRefused: number }
+
+export const pastWords = {
+  title: 'The last 30 days',
+  looking: 'Held against the last 30 days…',
+  sum: ({ judged, asBefore, nowAllowed, nowAsked, nowRefused }: Sum) =>
+    judged === 0
+      ? 'In the last 30 days nothing was paid or refused.'
+      : `In the last 30 days: ${judged} payment${judged === 1 ? '' : 's'}: ${[
+          asBefore === judged ? 'all as before' : `${asBefore} as before`,
+          nowAllowed && `${nowAllowed} would have passed`,
+          nowAsked && `${nowAsked} would have asked`,
+          nowRefused && `${nowRefused} would have been refused`,
+        ]
+          .filter(Boolean)
+          .join(', ')}.`,
+  notWhole: (judged: number) => `There were more: these are the newest ${judged}, since`,
+  pricedNow: (number: number) =>
+    `${number === 1 ? 'One has' : `${number} have`} no price of that time; today’s is used for ${number === 1 ? 'it' : 'them'}.`,
+  show: (number: number) => (number === 1 ? 'Show it' : `Show these ${number}`),
+  leftOut: (number: number) => `And ${number} more.`,
+  change: (was: Outcome, would: Outcome) => `${WAS[was]}; ${WOULD[would]}.`,
+  notJudged: (names: string[]) => `Not judged again, but taken as it was then: ${inWords(names)}.`,
+}
+
+export const tryWords = {
+  title: 'Try a payment',
+  amount: 'Amount',
+  coin: 'Of',
+  recipient: 'To',
+  workflow: 'Paid by the workflow (any, if empty)',
+  noAmount: 'This is no amount of that coin.',
+  go: 'What would happen?',
+  outcome: {
+    allowed: 'It would pass.',
+    asked: 'It would ask a person first.',
+    refused: 'It would be refused.',
+  } as Record<Outcome, string>,
+  noSentence: 'No sentence allows it.',
+  nothingDone:
+    'Nothing was paid or reserved. The network fee, what shapes the amount and what a transaction really takes are judged when it is made.',
 }

@@ -330,6 +330,7 @@ export const words = {
     keptByRetry: 'A retry keeps what succeeded, and does not send it again.',
     facts: { sent: 'Sent', done: 'Settled', todo: 'Not begun' },
     lookAgain: 'Look again',
+    seeSentence: 'See the sentence of the policy',
     openRule: 'Open the policy that refuses it',
     openRun: 'Open the run',
     openStep: 'Open the step',

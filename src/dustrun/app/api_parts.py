@@ -41,6 +41,7 @@ from dustrun.services.data.variables import Keeping, Variables
 from dustrun.services.imports.document_imports import DocumentImports
 from dustrun.services.maintenance import Retention
 from dustrun.services.outbox.operations import Operations
+from dustrun.services.preview.policy_trials import PolicyTrials
 from dustrun.services.runs.approvals import Approvals
 from dustrun.services.runs.engine_port import Engine
 from dustrun.services.runs.expressions import Expressions
@@ -157,11 +158,13 @@ def _waits(base: Base, engine: Engine, runs: Runs, launches: Launches) -> WaitPa
 
 
 def _money_parts(base: Base, money: Money) -> MoneyParts:
+    sentences = PolicySentences(base.chains)
     return MoneyParts(
         chains=base.chains,
         wallets=money.wallets,
         wallet_policies=WalletPolicies(base.database, base.writer, base.settings.policy_delay_s * 1000),
-        policy_sentences=PolicySentences(base.chains),
+        policy_sentences=sentences,
+        policy_trials=PolicyTrials(base.database, money.outbox.deps.budget, sentences),
         wallet_funds=WalletFunds(base.database, base.chains),
         allowances=money.allowances,
         contracts=Contracts(base.database, base.writer, base.chains),

@@ -35,7 +35,7 @@ EXPECTED: dict[str, set[str]] = {
 _ADMIN = {"owner", "admin"}
 _COMPUTES = {
     *("analyze_definition_funds", "attribute_transactions", "convert_policy_sentences", "create_stream_token"),
-    *("evaluate_expression", "plan_dust", "test_trigger", "validate_workflow"),
+    *("evaluate_expression", "plan_dust", "replay_wallet_policy", "test_trigger", "try_payment", "validate_workflow"),
 }
 """What is no GET and only tells whoever reads."""
 ROADS = {

@@ -82,3 +82,7 @@ export const isSame = (spends: Spend[], simulated: Told[]) => told(movementsOf(s
 
 /** What the server says of whose approval it needs, without how to change that over the API: the page has a link. */
 export const plainRefusal = (text: string) => text.replace(/[;.] an organisation of one person can .*$/i, '.')
+
+/** The sentence of a policy that says a statement of a refusal, like `limits[0]`, or the one that it is a part of. */
+export const sentenceOf = (statements: Record<string, string>, statement: string): string | null =>
+  statements[statement] ?? statements[statement.split('.', 1)[0] ?? ''] ?? null

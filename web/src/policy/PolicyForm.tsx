@@ -11,7 +11,9 @@ import { policyWords } from '../words.policy'
 import { Diff } from './Diff'
 import { type Fields, fieldsOf, withFields } from './fields'
 import { Limits } from './Limits'
+import { PastPayments } from './PastPayments'
 import { type Change, changesOf, linesOf, type Policy, readText, tell } from './sentences'
+import { TryPayment } from './TryPayment'
 
 const said = policyWords
 type Answer = Schemas['PolicyAnswer']
@@ -81,6 +83,8 @@ export function PolicyForm({ now, close }: Props) {
         act={() => save(asks.policy)}
       >
         <Diff changes={asks.changes} />
+        <PastPayments id={now.walletId} policy={asks.policy} />
+        <TryPayment id={now.walletId} policy={asks.policy} />
         <p className="quiet">{said.saveAbout}</p>
       </Confirm>
     )

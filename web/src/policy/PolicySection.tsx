@@ -2,10 +2,11 @@
 import { Button } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
+import { useSearchParams } from 'wouter'
 import { get } from '../api/client'
 import { useList } from '../api/queries'
 import { LetOne } from '../approval/LetOne'
-import { plainRefusal } from '../model/asked'
+import { plainRefusal, sentenceOf } from '../model/asked'
 import { Badge } from '../parts/Badges'
 import { Loading, Section } from '../parts/Section'
 import { Time } from '../parts/Time'
@@ -13,7 +14,8 @@ import { Trouble } from '../parts/Trouble'
 import { policyWords as said } from '../words.policy'
 import { Diff } from './Diff'
 import { PolicyForm } from './PolicyForm'
-import { changesOf, type Policy, useLines } from './sentences'
+import { changesOf, linesOf, type Policy, useTold } from './sentences'
+import { TryPayment } from './TryPayment'
 
 export function PolicySection({ id }: { id: string }) {
   const found = useQuery({
@@ -21,14 +23,16 @@ export function PolicySection({ id }: { id: string }) {
     queryFn: () => get('/v1/wallets/{id}/policy', { path: { id } }),
   })
   const [edits, setEdits] = useState(false)
-  const told = useLines(found.data?.policy as Policy | undefined)
-  const next = useLines(found.data?.pending?.policy as Policy | undefined)
+  const asked = useSearchParams()[0].get('says')
+  const told = useTold(found.data?.policy as Policy | undefined)
+  const next = useTold(found.data?.pending?.policy as Policy | undefined)
   const failed = [found, told, next].find((one) => one.error)
   if (failed) return <Trouble error={failed.error} retry={() => failed.refetch()} />
   if (!found.data || !told.data) return <Loading />
   const { pending, version, unanswered } = found.data
   const policy = found.data.policy as Policy
-  const sentences = told.data
+  const sentences = linesOf(told.data)
+  const meant = asked && sentenceOf(told.data.statements, asked)
   return (
     <Section
       title={said.title}
@@ -43,7 +47,7 @@ export function PolicySection({ id }: { id: string }) {
       {policy.chains.length ? (
         <ul className="sentences">
           {sentences.map((text) => (
-            <li key={text} dir="auto">
+            <li key={text} dir="auto" aria-current={text === meant || undefined}>
               {text}
             </li>
           ))}
@@ -51,6 +55,7 @@ export function PolicySection({ id }: { id: string }) {
       ) : (
         <p className="quiet body">{said.nothing}</p>
       )}
+      {asked && !meant && policy.chains.length > 0 && <p className="banner">{said.unsaid}</p>}
       {unanswered && (
         <p className="banner">
           {plainRefusal(unanswered)} <LetOne />
@@ -62,9 +67,10 @@ export function PolicySection({ id }: { id: string }) {
             <strong>{said.pending}</strong> <Time at={pending.effectiveAt} />.{' '}
             <span className="quiet">{said.pendingAbout}</span>
           </p>
-          {next.data ? <Diff changes={changesOf(sentences, next.data)} /> : <Loading />}
+          {next.data ? <Diff changes={changesOf(sentences, linesOf(next.data))} /> : <Loading />}
         </div>
       )}
+      <TryPayment id={id} />
       <History id={id} />
       {edits && <PolicyForm now={found.data} close={() => setEdits(false)} />}
     </Section>

@@ -21,10 +21,10 @@ export const readText = (text: string, rest: Told['rest']): Promise<Told> =>
 /** All that a policy says, each thing once. */
 export const linesOf = (told: Told) => [...new Set([...told.sentences, ...told.remarks])]
 
-export const useLines = (policy: Policy | undefined) =>
+export const useTold = (policy: Policy | undefined) =>
   useQuery({
     queryKey: ['policy-sentences', policy && stringify(policy)],
-    queryFn: async () => (policy ? linesOf(await tell(policy)) : []),
+    queryFn: () => tell(policy as Policy),
     enabled: policy !== undefined,
     staleTime: 60_000,
   })

@@ -30,7 +30,7 @@ export function Ended({ runId, flow, children }: Props) {
   return (
     <section className="ended" role="status">
       <h2>{runHeading({ mode: effects.mode, status: effects.status, failed, effects })}</h2>
-      {state?.error && <Fault error={state.error} />}
+      {state?.error && <Fault error={state.error} wallet={wallet} />}
       {flow && <Facts effects={effects} nodes={nodes} flow={flow} />}
       <div className="acts">
         {first === 'look' && (

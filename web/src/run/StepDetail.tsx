@@ -8,7 +8,7 @@ import { useCatalog, useEffects, useRunNode } from '../api/queries'
 import { WhyStep } from '../effects/Why'
 import { readable, short } from '../model/amounts'
 import type { Flow } from '../model/graph'
-import { noOutput, requestName, requestOutcome, transactionOutcome } from '../model/outcomes'
+import { noOutput, refusedBy, requestName, requestOutcome, transactionOutcome } from '../model/outcomes'
 import { NodeStatus, StatusBadge } from '../parts/Badges'
 import { Fault } from '../parts/Fault'
 import { Time, took } from '../parts/Time'
@@ -33,6 +33,8 @@ export function StepDetail({ id, run, flow, close }: { id: string; run: Run; flo
   const error = (kept?.error ?? live?.error) as Json | null | undefined
   const node = flow.nodes[id]
   const isLoop = Boolean(node?.loopBody?.length)
+  const effects = useEffects(error ? run.id : null).data
+  const refusing = effects ? refusedBy(effects, id) : null
   const spends = useCatalog().data?.[node?.type ?? '']?.effect === 'spend'
   return (
     <aside className="inspector" aria-label={id}>
@@ -57,7 +59,7 @@ export function StepDetail({ id, run, flow, close }: { id: string; run: Run; flo
           {words.runs.keptAbout} <Link href={`/runs/${kept.keptFrom}`}>{words.outcomes.openRun}</Link>
         </p>
       )}
-      {error && <Fault error={error} />}
+      {error && <Fault error={error} wallet={refusing} />}
       <Tabs defaultValue={isLoop ? 'items' : 'output'} keepMounted={false}>
         <Tabs.List>
           {isLoop && <Tabs.Tab value="items">{said.items}</Tabs.Tab>}

@@ -41,6 +41,7 @@ from dustrun.services.maintenance import Retention
 from dustrun.services.outbox.operations import Operations
 from dustrun.services.preview.dust_plans import DustPlans
 from dustrun.services.preview.fund_needs import Funds
+from dustrun.services.preview.policy_trials import PolicyTrials
 from dustrun.services.runs.approvals import Approvals
 from dustrun.services.runs.expressions import Expressions
 from dustrun.services.runs.launching.launches import Launches
@@ -140,6 +141,7 @@ class MoneyParts:
     wallets: Wallets
     wallet_policies: WalletPolicies
     policy_sentences: PolicySentences
+    policy_trials: PolicyTrials
     wallet_funds: WalletFunds
     allowances: Allowances
     contracts: Contracts

@@ -228,6 +228,10 @@ class PolicyTextAnswer(Answer):
     remarks: Annotated[list[str], From("told.remarks")] = Field(
         description="For people: what the rest says, and what holds by default."
     )
+    statements: Annotated[dict[str, str], From(lambda one: dict(one.statements))] = Field(
+        description="Which sentence or remark says each statement that a refusal may name.",
+        examples=[{"limits[0]": "spend up to $5 a day"}],
+    )
     problems: list[PolicyProblemAnswer]
     warnings: list[str] = Field(description="With `walletId`: what would keep the policy from working.")
 

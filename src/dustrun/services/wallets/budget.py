@@ -29,7 +29,7 @@ from dustrun.core.money.policy import (
     judge,
     needs,
 )
-from dustrun.core.money.policy.counting import GAS_USD, USD, asked, canonical, is_gas
+from dustrun.core.money.policy.counting import GAS_USD, USD, asked, canonical, gas_measure, is_gas
 from dustrun.core.money.policy.judge import RUN, depends_on_prices, judge_fee, needs_approved_gas, priced_assets
 from dustrun.core.money.policy.outflow import Ceilings, TakenAmounts, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven, paid
@@ -250,6 +250,8 @@ class Budget:
         if isinstance(verdict, Allow) and subject_id is not None:
             counted = count_under(policy, request, facts.worths)
             prices = {key: dumps_text(value.public()) for key, value in case.values.items()}
+            if request.native is not None and (coin := prices.get(canonical(request.native))) is not None:
+                prices[gas_measure(request.native.chain_id)] = coin
             ledger.reserve(wallet_id=case.wallet_id, subject_id=subject_id, units=counted.units, prices=prices)
             for measure, span in needs(policy, request) if policy is not None else ():
                 if span in case.scopes and counted.units.get(measure):

@@ -5,7 +5,7 @@ effect later.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from dustrun import clock
 from dustrun.core.money.policy.compare import what_is_looser
 from dustrun.core.money.policy.document import WalletPolicy, read_policy, with_defaults
-from dustrun.core.money.policy.sentences import Misread, Names, WrittenPolicy, read_sentences, tell
+from dustrun.core.money.policy.sentences import Misread, Names, WrittenPolicy, read_sentences, statements_of, tell
 from dustrun.core.values import exact_json
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Bug, Code, Conflict, Forbidden, Invalid, Problem
@@ -218,12 +218,14 @@ def _invalid(field: str, message: str) -> Invalid:
 
 @dataclass(frozen=True, slots=True)
 class PolicyText:
-    """A policy and what it says; without a policy, the lines that are not understood."""
+    """A policy and what it says; without a policy, the lines that are not understood. `statements`: which sentence says
+    what a verdict names."""
 
     policy: WalletPolicy | None
     told: WrittenPolicy
     problems: tuple[Misread, ...] = ()
     warnings: tuple[str, ...] = ()
+    statements: Mapping[str, str] = field(default_factory=dict)
 
 
 class PolicySentences:
@@ -243,14 +245,22 @@ class PolicySentences:
 
     async def tell(self, policy: WalletPolicy) -> PolicyText:
         """A policy in sentences."""
-        told = await run_sized(policy.model_dump(mode="json"), tell, policy, self._names())
-        return PolicyText(policy, told)
+        return await run_sized(policy.model_dump(mode="json"), self._tell, policy)
+
+    async def statements_of(self, policy: WalletPolicy) -> Mapping[str, str]:
+        """Which sentence says each statement that a verdict may name."""
+        return (await self.tell(policy)).statements
+
+    def _tell(self, policy: WalletPolicy) -> PolicyText:
+        names = self._names()
+        told = tell(policy, names)
+        return PolicyText(policy, told, statements=statements_of(policy, names, told))
 
     def _read(self, text: str, rest: Mapping[str, Any]) -> PolicyText:
-        names = self._names()
-        found = read_sentences(text, names, rest)
-        told = WrittenPolicy((), dict(rest)) if found.policy is None else tell(found.policy, names)
-        return PolicyText(found.policy, told, found.problems)
+        found = read_sentences(text, self._names(), rest)
+        if found.policy is None:
+            return PolicyText(None, WrittenPolicy((), dict(rest)), found.problems)
+        return replace(self._tell(found.policy), problems=found.problems)
 
     def _names(self) -> Names:
         """The words of the served chains; of all known ones if none is served."""

@@ -149,6 +149,7 @@ transactions = Table(
     Index("ix_transactions_org_id_updated_at", "org_id", "updated_at"),
     Index("ix_transactions_chain", "org_id", "root_run_id", "path"),
     Index("ix_transactions_run_pk", "run_pk"),
+    Index("ix_transactions_wallet_id_planned_at", "wallet_id", "planned_at"),
     Index("ix_transactions_finished", "chain_id", "finished_at"),
     Index("ix_transactions_block", "chain_id", "block_number"),
     partial_index(
@@ -304,6 +305,7 @@ signatures = Table(
     Index("ix_signatures_org_id_id", "org_id", "id"),
     Index("ix_signatures_chain", "org_id", "root_run_id", "path"),
     Index("ix_signatures_run_pk", "run_pk"),
+    Index("ix_signatures_wallet_id_planned_at", "wallet_id", "planned_at"),
     Index("ix_signatures_mark", "mark", unique=True),
 )
 

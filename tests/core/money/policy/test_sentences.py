@@ -11,7 +11,7 @@ import pytest
 from core.money.policy.test_judge import BOB, EVE, ROUTER, TOKEN
 from dustrun.core.money.policy import WalletPolicy
 from dustrun.core.money.policy.document import with_defaults
-from dustrun.core.money.policy.sentences import Names, read_sentences, tell
+from dustrun.core.money.policy.sentences import Names, read_sentences, statements_of, tell
 from dustrun.core.money.policy.sources_rule import default_sources
 from testkit.policy_pairs import changed
 from testkit.policy_pairs import policy as random_policy
@@ -228,3 +228,34 @@ def test_a_limit_that_names_whom_the_policy_does_not_allow_is_no_sentence() -> N
 def _ordered(policy: WalletPolicy) -> dict[str, Any]:
     document = policy.model_dump(mode="json", by_alias=True)
     return {name: sorted(map(repr, one)) if isinstance(one, list) else one for name, one in document.items()}
+
+
+def test_a_statement_of_a_verdict_is_found_in_the_sentence_that_says_it() -> None:
+    policy = read_sentences(f"{TREASURY}\nask above $1,000 in one run\npay fees up to $3", NAMES).policy
+    assert policy is not None
+    policy = with_defaults(policy)
+    told = tell(policy, NAMES)
+    found = statements_of(policy, NAMES, told)
+    assert set(found.values()) <= {*told.sentences, *told.remarks}
+    for index, _ in enumerate(policy.limits):
+        assert found[f"limits[{index}]"].endswith(("up to $500 a day", "up to $2,000 a month"))
+    assert found["approvalAbove.usd"] == "ask above $100"
+    assert found["approvalAbove.totals[0]"] == "ask above $1,000 in one run"
+    assert found["gas[0]"] == "pay fees up to $3"
+    assert found["recipients"].startswith(f"pay {BOB}")
+    assert found["chains"] == "on every chain"
+    assert "allowDeploy" not in found  # no sentence allows it
+
+
+def test_every_limit_and_question_of_any_policy_is_said_by_a_sentence() -> None:
+    rng = random.Random(7)
+    for _ in range(100):
+        policy = WalletPolicy.model_validate(random_policy(rng))
+        above = policy.approval_above
+        found = statements_of(policy, NAMES, tell(policy, NAMES))
+        named = {f"limits[{index}]" for index, _ in enumerate(policy.limits)}
+        named |= {f"gas[{index}]" for index, _ in enumerate(policy.gas)}
+        if above is not None:
+            named |= {f"approvalAbove.totals[{index}]" for index, _ in enumerate(above.totals)}
+            named |= {f"approvalAbove.assets.{key}" for key in above.assets}
+        assert named <= found.keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
+from typing import Final
 
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy.counting import (
@@ -30,6 +31,8 @@ RUN, BATCH = -1, -2
 """Instead of a window: everything that the run, or the node, has spent."""
 
 
+APPROVED_BY_PERSON: Final = "A person approved exactly this request."
+"""What a verdict says of a statement that asked, once a person has answered."""
 _ENDLESS_USD = 10**9 * USD_UNIT
 _USUAL_GAS = 250_000
 """The gas that a usual transaction is taken to use, where only the price of gas is known."""
@@ -103,7 +106,7 @@ def judge(policy: WalletPolicy | None, request: PolicyRequest, facts: VerdictFac
     ]
     if waits and not facts.is_approved:
         return Ask(tuple(waits), told)
-    approved = [Reason(reason.statement, "A person approved exactly this request.") for reason in waits]
+    approved = [Reason(reason.statement, APPROVED_BY_PERSON) for reason in waits]
     return Allow(tuple(dict.fromkeys([*allowed, *approved])), told)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from dustrun.core.money.policy.document import (
@@ -20,6 +20,7 @@ from dustrun.core.money.policy.document import (
 from dustrun.core.money.policy.sentences.reader import METHOD, SPANS, Json, Names, on_chains, read_sentences
 from dustrun.core.money.policy.sources_rule import default_sources
 from dustrun.core.values.amounts import format_units
+from dustrun.core.values.fields import Fields
 from dustrun.records import dataclass
 
 # What a policy says beyond its sentences, for a person who reads it. Every field of the rest is said.
@@ -222,6 +223,63 @@ def tell(policy: WalletPolicy, names: Names) -> WrittenPolicy:
         lines.insert(0, _tell_chains(policy, names))
     rest = _rest_of(policy, read_sentences("\n".join(lines), names).policy or WalletPolicy())
     return WrittenPolicy(tuple(lines), rest, tuple(remarks_of(policy, rest, names)))
+
+
+def statements_of(policy: WalletPolicy, names: Names, told: WrittenPolicy) -> dict[str, str]:
+    """Which of a policy's sentences and remarks says each statement that a verdict may name, like `limits[0]`. What no
+    sentence says is left out: whatever is not allowed is refused without one."""
+    places = on_chains(names, list(policy.chains)).contracts
+    said: dict[str, str | None] = {"newRecipientHours": _first(told.sentences, "wait ")}
+    said["assets"] = _first(told.sentences, "move ") or _first(told.remarks, "Any asset")
+    said["recipients"] = _first([line for line in told.sentences if not line.startswith("pay fees")], "pay ")
+    said["contracts"] = _first(told.sentences, "use ", "call ") or _first(told.remarks, "It may call the contract")
+    said["methods"] = _first(told.sentences, "call ", "use ") or _first(told.remarks, "It may call")
+    said["feeAboveUsual"] = _first(told.sentences, "ask for fees") or _first(told.remarks, "A network fee above")
+    said["outflow"] = _first(told.remarks, "Before it signs")
+    said |= {name: text for name, text in _SWITCHES.items() if text in told.remarks}
+    said["signatures.typedData"] = _TYPED.get(policy.signatures.typed_data)
+    said["signatures.messages"] = _first(told.remarks, "It signs plain messages")
+    for name in policy.sources or ():
+        said[f"sources.{name}"] = _first(told.remarks, "If a model", f"What shapes the {name} ")
+    for index, limit in enumerate(policy.limits):
+        said[f"limits[{index}]"] = _tell_limit(limit, policy, places) or _limit(_json(limit), names)
+    for index, rule in enumerate(policy.gas):
+        said[f"gas[{index}]"] = (
+            f"pay fees up to ${rule.max_gas_usd}" if _is_plain_fee(rule) else _gas(_json(rule), names)
+        )
+    said |= _statements_of_asks(policy.approval_above, told, names)
+    said["chains"] = _tell_chains(policy, names) if policy.chains else None
+    return {statement: line for statement, line in said.items() if line is not None and line in _whole(told)}
+
+
+def _statements_of_asks(above: ApprovalAbove | None, told: WrittenPolicy, names: Names) -> dict[str, str | None]:
+    if above is None:
+        return {}
+    said: dict[str, str | None] = {}
+    if above.usd is not None:
+        said["approvalAbove.usd"] = f"ask above ${_grouped(above.usd)}"
+    for index, total in enumerate(above.totals):
+        alone = ApprovalAbove(totals=(total,))
+        lines = [*_tell_asks(alone), *_approvals(_json(alone), names)]
+        said[f"approvalAbove.totals[{index}]"] = next((one for one in lines if one in _whole(told)), None)
+    for key, units in above.assets.items():
+        alone = ApprovalAbove(assets={key: units})
+        said[f"approvalAbove.assets.{key}"] = next(iter(_approvals(_json(alone), names)))
+    return said
+
+
+def _whole(told: WrittenPolicy) -> set[str]:
+    return {*told.sentences, *told.remarks}
+
+
+def _first(lines: Iterable[str], *starts: str) -> str | None:
+    """The first line that begins with one of these, in their order."""
+    found = list(lines)
+    return next((line for start in starts for line in found if line.startswith(start)), None)
+
+
+def _json(part: Fields) -> Json:
+    return part.model_dump(mode="json", by_alias=True)
 
 
 def _tell_chains(policy: WalletPolicy, names: Names) -> str:
