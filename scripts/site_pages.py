@@ -218,6 +218,8 @@ class _Links(HTMLParser):
             self.leads.append(str(given["href"]))
         if tag in ("script", "img", "iframe", "source") and given.get("src"):
             self.loads.append(str(given["src"]))
+        if tag == "source" and given.get("srcset"):
+            self.loads.append(str(given["srcset"]))
         if tag == "link" and given.get("rel") in ("stylesheet", "preconnect", "icon") and given.get("href"):
             self.loads.append(str(given["href"]))
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pictures
 import pytest
 import site_pages
 import yaml
@@ -49,12 +50,29 @@ def test_a_link_that_leads_nowhere_and_what_is_loaded_from_elsewhere_are_found(t
     (tmp_path / "there.html").write_text("<p>here</p>")
     (tmp_path / "index.html").write_text(
         "<a href='there.html#a'></a> <a href='gone.html'></a> <a href='https://example.com/x'></a>"
-        "<script src='https://cdn.example.com/x.js'></script> <img src='there.html'>"
+        "<script src='https://cdn.example.com/x.js'></script> <img src='there.html'> <source srcset='gone.webp'>"
     )
-    assert list(site_pages.faults(tmp_path)) == [
-        "index.html loads https://cdn.example.com/x.js",
+    assert sorted(site_pages.faults(tmp_path)) == [
         "index.html leads to gone.html",
+        "index.html leads to gone.webp",
+        "index.html loads https://cdn.example.com/x.js",
     ]
+
+
+def test_each_picture_is_there_in_both_themes_and_all_are_small() -> None:
+    wanted = {f"{name}-{theme}.webp" for name in pictures.PICTURES for theme in pictures.THEMES}
+    sizes = {picture.name: picture.stat().st_size for picture in pictures.OUT.iterdir()}
+    assert set(sizes) == {*wanted, "film.webp"}
+    assert sum(sizes[name] for name in wanted) < 400_000
+    assert sizes["film.webp"] < 1_500_000
+
+
+def test_a_film_is_made_of_still_pictures() -> None:
+    still = (pictures.OUT / "approval-light.webp").read_bytes()
+    made = pictures.film([(still, 700), (still, 2500)], 1200, 750)
+    assert len(made) == 8 + int.from_bytes(made[4:8], "little")
+    assert (made[:4], made[8:16], made.count(b"ANMF")) == (b"RIFF", b"WEBPVP8X", 2)
+    assert len(made) < 2 * len(still) + 200
 
 
 @pytest.mark.long
