@@ -15,7 +15,9 @@ import contextlib
 import datetime
 import json
 import re
+import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -159,6 +161,27 @@ def put(schema: str, database: Database, folder: Path, world: Outside | None = N
         (folder / name).chmod(0o600)
     named: Json = document["named"]
     return named
+
+
+_KILLED = """
+import os, signal, sqlalchemy as sa
+from dustrun.storage.db import database, migrate
+store, left = database.Database({url!r}), [{after}]
+def count(*_):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+sa.event.listen(store.engine, "after_cursor_execute", count)
+migrate.upgrade(store)
+"""
+
+
+def kill_in_update(url: str, after: int) -> None:
+    """Begins the update of a store in a process, and kills that after so many statements."""
+    program = _KILLED.format(url=url, after=after)
+    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=120)
+    if done.returncode != -signal.SIGKILL:
+        raise RuntimeError(f"the update ended before {after} statements, with {done.returncode}")
 
 
 def _mover(by: int, recorded_at: int) -> Callable[[Any], Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 from dustrun.errors import Permanent, Temporary
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
+from testkit import older_stores
 
 # by structure: a column that was added later stands elsewhere in the text of its table
 _SQLITE_SCHEMA = (
@@ -142,19 +142,6 @@ def test_upgrade_that_breaks_leaves_nothing_behind(empty: Callable[[], Database]
     assert _schema(database) == before
 
 
-_KILLED = """
-import os, signal, sqlalchemy as sa
-from dustrun.storage.db import database, migrate
-store, left = database.Database({url!r}), [{after}]
-def count(*_):
-    left[0] -= 1
-    if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-sa.event.listen(store.engine, "after_cursor_execute", count)
-migrate.upgrade(store)
-"""
-
-
 def test_an_update_of_an_old_store_that_is_killed_leaves_it_old_and_goes_well_the_next_time(
     empty: Callable[[], Database],
 ) -> None:
@@ -163,8 +150,7 @@ def test_an_update_of_an_old_store_that_is_killed_leaves_it_old_and_goes_well_th
     migrate.upgrade(fresh)
     before, url = _schema(old), old.engine.url.render_as_string(hide_password=False)
     for after in (10, 40):
-        program = _KILLED.format(url=url, after=after)
-        assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == -signal.SIGKILL
+        older_stores.kill_in_update(url, after)
         assert (migrate.revision_of(old), _schema(old)) == ("0020", before)
     migrate.upgrade(old)
     assert (migrate.revision_of(old), _schema(old)) == (migrate.head(), _schema(fresh))

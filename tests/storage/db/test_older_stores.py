@@ -23,6 +23,8 @@ _WAIT_S = 60.0
 _SEEN = 4
 """The one thing that each trigger had seen before the update, by its number."""
 _NEW = (5, 6)
+_KILLED_AFTER = 60
+"""So many statements into the first try to update."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -68,6 +70,7 @@ async def test_what_waited_goes_on_after_the_update(schema: str, empty_url: str,
     database, own = Database(empty_url), {"database_url": empty_url, "master_key_file": tmp_path / "master.key"}
     async with older_stores.outside() as world:
         named = older_stores.put(schema, database, tmp_path, world)
+        older_stores.kill_in_update(empty_url, after=_KILLED_AFTER)
         assert migrate.revision_of(database) == schema
         world.say(_SEEN)
         for number in _NEW:  # while no server runs
