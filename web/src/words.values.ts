@@ -10,5 +10,6 @@ export const values = {
   from: { run: 'last run', test: 'tested', trial: 'tried', shape: 'no values yet' },
   test: (name: string) => `Test “${name}”`,
   more: (n: number) => `${n} more; search for them`,
+  moreSteps: (n: number) => `${n} more steps; search for their values`,
   none: 'No step comes before this one.',
 }

@@ -29,7 +29,9 @@ import {
 import { useCatalog } from '../api/queries'
 import { edit, mark, move } from '../editor/document'
 import { connect, removeNodes } from '../editor/edits'
+import type { Positions } from '../editor/merging'
 import { linesOf, useRungs } from '../effects/store'
+import type { Flow, FlowNode } from '../model/graph'
 import { withMark } from '../model/marks'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
@@ -37,7 +39,7 @@ import { useCanvasActs } from './acts'
 import { LoopCard, NodeCard } from './Cards'
 import { type Card, layout, type Way } from './layout'
 import { GroupBox, isStep, NoteCard, withMarks } from './Marks'
-import { CanvasSource, Drawn, EDITED, type Source, useShown, useSource } from './source'
+import { CanvasSource, Drawn, EDITED, type Shown, type Source, useShown, useSource } from './source'
 import { WayLine } from './Way'
 
 const nodeTypes = { card: NodeCard, loop: LoopCard, note: NoteCard, together: GroupBox }
@@ -61,20 +63,31 @@ export const Canvas = memo(function Canvas({ source = EDITED }: { source?: Sourc
   )
 })
 
-/** What the layout depends on, so that typing in a field moves nothing. */
+/** What the layout depends on, so that typing in a field moves nothing, and draws nothing. */
 function useShape() {
-  const flow = useShown((s) => s.flow)
-  const positions = useShown((s) => s.positions)
   const { modes } = useSource()
   const rungs = useRungs((s) => s.rungs)
-  return useMemo(() => {
+  const { read, heightOf } = useMemo(() => {
     const heightOf = (id: string) => {
       const lines = linesOf(rungs, id, modes).length
       return PLAIN + (lines ? lines * LINE + 6 : 0)
     }
-    const nodes = Object.entries(flow.nodes).map(([id, n]) => [id, n.children, n.loopBody, n.branch, heightOf(id)])
-    return { key: JSON.stringify([nodes, positions]), heightOf }
-  }, [flow, positions, rungs, modes])
+    const shapes = new WeakMap<FlowNode, string>()
+    const shapeOf = ([id, node]: [string, FlowNode]) => {
+      const shape = shapes.get(node) ?? JSON.stringify([id, node.children, node.loopBody, node.branch, heightOf(id)])
+      shapes.set(node, shape)
+      return shape
+    }
+    let last: { flow?: Flow; positions?: Positions; key: string } = { key: '' }
+    const read = ({ flow, positions }: Shown) => {
+      if (flow === last.flow && positions === last.positions) return last.key
+      const key = `${Object.entries(flow.nodes).map(shapeOf).join()} ${JSON.stringify(positions)}`
+      last = { flow, positions, key }
+      return key
+    }
+    return { read, heightOf }
+  }, [rungs, modes])
+  return { key: useShown(read), heightOf }
 }
 
 /** With one of these held, a click adds to what is chosen. */

@@ -28,7 +28,7 @@ import { readPayload, usePayload, usePayloadOf } from './Payload'
 import { Published } from './Published'
 import { useLadder, useLastRun, useRunning } from './running'
 import { StepMenu } from './StepMenu'
-import { isSound, saveAll, useAutosave, useProblems } from './saving'
+import { Autosave, isSound, saveAll, useProblems } from './saving'
 import { Tray } from './Tray'
 
 const said = words.editor
@@ -71,7 +71,6 @@ export function Editor({ workflow }: { workflow: Workflow }) {
 
 /** Only once the document is there: what was there before is neither drawn nor asked about. */
 function Loaded({ workflow }: { workflow: Workflow }) {
-  useAutosave()
   useLadder(workflow)
   const selected = useDocument((s) => s.selected)
   const problems = useProblems()
@@ -147,6 +146,7 @@ function Loaded({ workflow }: { workflow: Workflow }) {
         />
       }
     >
+      <Autosave />
       <Conflict />
       <Trouble error={running.error ?? error} />
       {pasting.notice && (
@@ -196,9 +196,8 @@ function List() {
 type DialogsProps = { dialog: Dialog; close: () => void; workflow: Workflow; run: () => Promise<unknown> }
 
 function Dialogs({ dialog, close, workflow, run }: DialogsProps) {
-  const types = useDocument((s) => s.flow.nodes)
-  const catalog = useCatalog().data ?? {}
-  const spends = Object.values(types).some((node) => catalog[node.type]?.effect === 'spend')
+  const catalog = useCatalog().data
+  const spends = useDocument((s) => Object.values(s.flow.nodes).some((one) => catalog?.[one.type]?.effect === 'spend'))
   const [isPublished, setIsPublished] = useState(false)
   const publish = async () => {
     await saveAll()

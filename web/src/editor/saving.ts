@@ -1,8 +1,7 @@
 /** Saves the draft a moment after the last change, and asks the server what is wrong with it. */
 
-import { useDebouncedValue } from '@mantine/hooks'
 import { useQuery } from '@tanstack/react-query'
-import { useEffect } from 'react'
+import { useEffect, useState } from 'react'
 import { ApiError, get as ask, type Problem, patch, post, put, type Workflow } from '../api/client'
 import { queries, refresh } from '../api/queries'
 import { useReach } from '../api/reach'
@@ -95,8 +94,9 @@ export async function saveAll(): Promise<void> {
   if (isDirty()) throw new Error(words.editor.runUnsaved)
 }
 
-/** A moment after each change, and again as long as that fails; at once when a server answers that did not. */
-export function useAutosave() {
+/** A moment after each change, and again as long as that fails; at once when a server answers that did not. Shows
+ * nothing: a component of its own, so that a letter that is typed draws nothing else anew. */
+export function Autosave() {
   const flow = useDocument((s) => s.flow)
   const positions = useDocument((s) => s.positions)
   const marks = useDocument((s) => s.marks)
@@ -113,6 +113,7 @@ export function useAutosave() {
     return () => clearTimeout(timer)
   }, [flow, positions, marks, isSaving, conflict])
   useEffect(() => () => void save().catch(() => {}), [])
+  return null
 }
 
 // A workflow that was left before it could be saved counts too, on every page.
@@ -123,8 +124,17 @@ window.addEventListener('beforeunload', (event) => {
 export type Problems = { all: Problem[]; warnings: Problem[]; byNode: Record<string, Problem[]> }
 const NONE: Problems = { all: [], warnings: [], byNode: {} }
 
+// A key is read as a whole each time that somebody asks; a definition is not changed, so that a number stands for it.
+const numbers = new WeakMap<Flow, number>()
+let last = 0
+function numberOf(flow: Flow): number {
+  const number = numbers.get(flow) ?? ++last
+  numbers.set(flow, number)
+  return number
+}
+
 const asking = (id: string | null, flow: Flow) => ({
-  queryKey: ['problems', id, flow],
+  queryKey: ['problems', id, numberOf(flow)],
   gcTime: 10_000,
   queryFn: async (): Promise<Problems> => {
     const { errors, warnings } = await post('/v1/workflows/validate', {}, { definition: flow, workflowId: id } as never)
@@ -147,12 +157,29 @@ export async function isSound(): Promise<boolean> {
 /** The server's problems with what is on the screen, a moment after it has changed. */
 export function useProblems(): Problems {
   const id = useDocument((s) => s.id)
-  const flow = useDocument((s) => s.flow)
-  const [settled] = useDebouncedValue(flow, VALIDATE_MS)
+  const settled = useSettledFlow()
   const found = useQuery({
     ...asking(id, settled),
     enabled: id !== null,
     placeholderData: (old: Problems | undefined) => old,
   })
   return found.data ?? NONE
+}
+
+/** The definition once nobody has changed it for a moment; whoever asks is drawn anew then, not for each change. */
+function useSettledFlow(): Flow {
+  const [settled, setSettled] = useState(() => useDocument.getState().flow)
+  useEffect(() => {
+    let timer = 0
+    const stop = useDocument.subscribe(({ flow }, old) => {
+      if (flow === old.flow) return
+      clearTimeout(timer)
+      timer = window.setTimeout(() => setSettled(flow), VALIDATE_MS)
+    })
+    return () => {
+      clearTimeout(timer)
+      stop()
+    }
+  }, [])
+  return settled
 }

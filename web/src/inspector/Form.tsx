@@ -1,9 +1,9 @@
 /** The settings of a step, from the schema of its type. What the schema does not know is kept. */
 import { TextInput } from '@mantine/core'
-import { useEffect, useRef, useState } from 'react'
+import { useCallback, useEffect, useRef, useState } from 'react'
 import type { Json, Problem, Run } from '../api/client'
 import { parse } from '../api/exact'
-import { type Spec, useCatalog } from '../api/queries'
+import type { Spec } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
 import { patchNode, renameAsked, setField } from '../editor/edits'
 import { readable } from '../model/amounts'
@@ -11,7 +11,6 @@ import type { Leaf } from '../model/values'
 import { readCurl } from '../paste/curl'
 import { words } from '../words'
 import { condition } from '../words.condition'
-import { values } from '../words.values'
 import { ConditionRows } from './ConditionRows'
 import { ConnectorChoice, WalletChoice } from './ConnectorChoice'
 import { Expression } from './Expression'
@@ -24,7 +23,6 @@ import { ScheduleWords, TIMED } from './ScheduleWords'
 import { SimulatedAs } from './SimulatedAs'
 import { StartsBy } from './StartsBy'
 import { fromText, type Schema, toText } from './schema'
-import { canBeTested } from './TestStep'
 import { focusFirst } from './tab'
 import { useTested, useTrial } from './trial'
 import { useSummary } from './units'
@@ -43,11 +41,11 @@ type Props = { id: string; spec?: Spec; problems: Problem[]; last?: Run | null }
 export default function Form({ id, spec, problems, last }: Props) {
   const node = useDocument((s) => s.flow.nodes[id])
   const flow = useDocument((s) => s.flow)
-  const catalog = useCatalog().data
   const trial = useTrial(useDocument((s) => s.id))
   const [more, setMore] = useState(false)
   const tested = useTested(useDocument((s) => s.id))
   const [points, setPoints] = useState(false)
+  const close = useCallback(() => setPoints(false), [])
   const [notice, setNotice] = useState('')
   const { context, leaves, steps } = useKnown(id, last)
   const all = useRef<HTMLDivElement>(null)
@@ -185,22 +183,17 @@ export default function Form({ id, spec, problems, last }: Props) {
       {!names.length && <p className="quiet">{said.noSettings}</p>}
     </div>
   )
-  const from = steps.map((step) => ({
-    step,
-    name: stepName(step),
-    canBeTested: canBeTested(catalog?.[flow.nodes[step]?.type ?? '']),
-  }))
   return (
     <>
       {form}
       {points && !isTrigger && (
         <Values
           leaves={leaves}
-          sources={[...from, { name: values.start, canBeTested: false }]}
+          steps={steps}
           tested={tested}
           isTried={trial !== undefined}
           ranAt={last?.startedAt ?? undefined}
-          close={() => setPoints(false)}
+          close={close}
         />
       )}
     </>

@@ -10,6 +10,7 @@ import { edit, select, useDocument } from '../editor/document'
 import { branchesOf, disconnect, patchNode, removeNodes } from '../editor/edits'
 import { WhyStep } from '../effects/Why'
 import { plain, readable } from '../model/amounts'
+import type { FlowNode } from '../model/graph'
 import { noOutput } from '../model/outcomes'
 import { Badge } from '../parts/Badges'
 import { Fault } from '../parts/Fault'
@@ -28,17 +29,24 @@ const NO_PROBLEMS: Problem[] = []
 /** `renames`: how often a new name was asked for by its key, which goes to the field of the name. */
 type Props = { id: string; problems?: Problem[] | undefined; last?: Run | null | undefined; renames: number }
 
+const headOf = (node: FlowNode | undefined) => ({
+  type: node?.type,
+  titleOverride: node?.titleOverride,
+  pinned: node?.pinned,
+})
+
 export function Inspector({ id, problems = NO_PROBLEMS, last, renames }: Props) {
   const [tab, setTab] = useState(takeTab)
   const [seen] = useState(renames)
   useEffect(() => {
     if (renames !== seen) setTab('flow')
   }, [renames, seen])
-  const node = useDocument((s) => s.flow.nodes[id])
+  // not its settings: a letter that is typed there is drawn by their form alone
+  const node = useDocument(useShallow((s) => headOf(s.flow.nodes[id])))
   const saved = useDocument(useShallow((s) => ({ id: s.id, version: s.version, updatedAt: s.updatedAt })))
   const state = useRunStore((s) => s.nodes[id])
-  const spec = useCatalog().data?.[node?.type ?? '']
-  if (!node) return null
+  const spec = useCatalog().data?.[node.type ?? '']
+  if (node.type === undefined) return null
   const isTrigger = spec !== undefined && spec.effect === undefined
   const kept = last?.executionState?.[id]
   const output = state?.result ?? kept?.result

@@ -1,8 +1,11 @@
 /** What the steps before have given, beside the settings: a click or a drag puts a value where somebody writes. */
 import { ActionIcon, TextInput } from '@mantine/core'
 import { IconX } from '@tabler/icons-react'
-import { useMemo, useState } from 'react'
-import { select } from '../editor/document'
+import { memo, useMemo, useState } from 'react'
+import { useShallow } from 'zustand/react/shallow'
+import { useCatalog } from '../api/queries'
+import { select, useDocument } from '../editor/document'
+import { readable } from '../model/amounts'
 import { kindOf } from '../model/condition'
 import type { Leaf } from '../model/values'
 import { Time } from '../parts/Time'
@@ -10,25 +13,32 @@ import { condition } from '../words.condition'
 import { values as said } from '../words.values'
 import { DRAGGED, insertValue } from './caret'
 import { brief } from './paths'
+import { canBeTested } from './TestStep'
 import { openAt } from './tab'
 import type { Tested } from './trial'
 
 const SHOWN = 40
+/** So many steps are listed, nearest first; all are searched. */
+const NEAREST = 30
 const ENVELOPE = /^body(\.|(?=\[))/
-export type Source = { step?: string; name: string; canBeTested: boolean }
+type Source = { step?: string; name: string; canBeTested: boolean }
 type Props = {
   leaves: Leaf[]
-  sources: Source[]
+  /** Those before, nearest first. */
+  steps: string[]
   tested: Record<string, Tested>
   isTried: boolean
   ranAt?: string
   close: () => void
 }
 
-export function Values({ leaves, sources, tested, isTried, ranAt, close }: Props) {
+export const Values = memo(function Values({ leaves, steps, tested, isTried, ranAt, close }: Props) {
   const [text, setText] = useState('')
   const [isLost, setIsLost] = useState(false)
   const groups = useMemo(() => grouped(leaves, text), [leaves, text])
+  const sources = useSources(steps)
+  const listed = text ? sources.filter(({ step }) => groups.has(step)) : sources
+  const shown = listed.filter(({ step }, i) => i < NEAREST || step === undefined)
   const put = (path: string) => setIsLost(!insertValue(path))
   const originOf = (step: string | undefined, isShape: boolean) => {
     if (isShape) return said.from.shape
@@ -55,11 +65,10 @@ export function Values({ leaves, sources, tested, isTried, ranAt, close }: Props
         onChange={(event) => setText(event.currentTarget.value)}
       />
       {!sources.length && <p className="quiet">{said.none}</p>}
-      {sources.map(({ step, name, canBeTested }) => {
+      {shown.map(({ step, name, canBeTested }) => {
         const found = groups.get(step) ?? []
         const isShape = found[0]?.isShape ?? !leaves.some((one) => one.step === step)
         const at = step === undefined ? ranAt : (tested[step]?.at ?? ranAt)
-        if (!found.length && text) return null
         return (
           <div key={step ?? ''} role="group" aria-label={name}>
             <div className="head">
@@ -97,8 +106,22 @@ export function Values({ leaves, sources, tested, isTried, ranAt, close }: Props
           </div>
         )
       })}
+      {listed.length > shown.length && <p className="quiet">{said.moreSteps(listed.length - shown.length)}</p>}
     </section>
   )
+})
+
+/** The steps, and what starts the run; the same list as long as none of them is called otherwise. */
+function useSources(steps: string[]): Source[] {
+  const titles = useDocument(useShallow((s) => steps.map((step) => s.flow.nodes[step]?.titleOverride)))
+  const types = useDocument(useShallow((s) => steps.map((step) => s.flow.nodes[step]?.type ?? '')))
+  const catalog = useCatalog().data
+  return useMemo(() => {
+    const sources = steps.map((step, i): Source => {
+      return { step, name: titles[i] || readable(step), canBeTested: canBeTested(catalog?.[types[i] ?? '']) }
+    })
+    return [...sources, { name: said.start, canBeTested: false }]
+  }, [steps, titles, types, catalog])
 }
 
 const shownName = ({ keys }: Leaf) =>
