@@ -243,6 +243,16 @@ def payments_arrive_once(world: World) -> Iterable[str]:
             yield f"{run['id']} of {tag} ended as {run['status']}, and its recipient has {has}"
 
 
+@_promises("concepts/transactions.md: the generation increases only when the previous one certainly failed")
+def plans_follow_failures(world: World) -> Iterable[str]:
+    """What a node plans to pay again was planned when its earlier plan had come to nothing, not beside it."""
+    earlier = "later.root_run_id = t.root_run_id AND later.path = t.path AND later.item = t.item"
+    query = f"""SELECT t.id, t.state, later.id FROM transactions t JOIN transactions later ON {earlier}
+        AND later.generation > t.generation WHERE t.finished_at IS NULL OR t.finished_at > later.planned_at"""
+    for id, state, later in world.rows(query):
+        yield f"{later} was planned while {id} was under way, which is {state} now"
+
+
 @_promises("concepts/transactions.md: the nonces of a sender are used one after another, each once")
 def nonces_have_no_holes(world: World) -> Iterable[str]:
     """Transactions on disk have the nonces 0, 1, 2 …, as many as the chain counts."""
