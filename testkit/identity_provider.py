@@ -35,6 +35,7 @@ class IdentityProvider(Issuer):
     tells_in_token: bool = True
     gives_refresh: bool = True
     is_silent: bool = False
+    leaves_at: str | None = None
     renewed: list[str] = field(default_factory=list)
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     refreshing: dict[str, str] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class IdentityProvider(Issuer):
             "authorization_endpoint": f"{self.url}/authorize?tenant=1",
             "token_endpoint": f"{self.url}/token",
             "userinfo_endpoint": f"{self.url}/me",
+            **({"end_session_endpoint": self.leaves_at} if self.leaves_at else {}),
             "authorization_response_iss_parameter_supported": True,
         }
 

@@ -59,6 +59,9 @@ class World:
         table = call("POST", "/v1/tables", {"name": "t", "columns": [{"name": "id", "type": "text"}]})["id"]
         call("POST", f"/v1/tables/{table}/rows", {"rows": [{"id": "a"}]})
         call("PUT", f"/v1/contracts/1/0x{'ab' * 20}", {"name": "Vault", "kind": "vault"})
+        call("POST", "/v1/roles", {"name": "bookkeeper", "permissions": ["run:read", "transaction:read"]})
+        self.account = call("POST", "/v1/service-accounts", {"name": "shop", "role": "bookkeeper"})["id"]
+        call("POST", "/v1/api-keys", {"name": "shop-1", "serviceAccountId": self.account})
         ids = {
             "workflows": workflow,
             "runs": self.run,
@@ -110,6 +113,8 @@ def test_every_page_is_accessible(app: App, world: World, looks: str) -> None:
         NOTHING,
         f"/runs/{world.run}?tab=events",
         f"/workflows/{world.workflow}?step=ask",
+        "/roles?role=bookkeeper",
+        f"/service-accounts?account={world.account}",
     )
     for number, path in enumerate((*sorted(_paths()), *states)):
         page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})

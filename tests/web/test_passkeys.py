@@ -42,7 +42,8 @@ def _page(browser: Browser) -> Page:
 
 def test_a_passkey_from_its_making_to_its_end(browser: Browser, server: Server) -> None:
     body = {"name": "Ada", "email": "ada@example.com", "permissions": ["run:read", "key:write"]}
-    page, link = _page(browser), str(server.call("POST", "/v1/people", body)["url"])
+    person = server.call("POST", "/v1/people", body)
+    page, link = _page(browser), str(person["url"])
     home = f"http://localhost:{server.port}"
     assert link.startswith(home)
     page.goto(link)
@@ -55,7 +56,14 @@ def test_a_passkey_from_its_making_to_its_end(browser: Browser, server: Server) 
     dialog.get_by_role("button", name="Go on").click()
     expect(own.get_by_role("cell", name="Laptop", exact=True)).to_be_visible()
 
-    own.get_by_role("button", name="Remove the passkey Laptop").click()  # the link has begun this session
+    own.get_by_role("button", name="Rename the passkey Laptop").click()
+    dialog = page.get_by_role("dialog", name="Rename the passkey Laptop")
+    dialog.get_by_role("textbox", name="Name").fill("Old laptop")
+    dialog.get_by_role("button", name="Save the name").click()
+    expect(own.get_by_role("cell", name="Old laptop", exact=True)).to_be_visible()
+
+    own.get_by_role("button", name="Remove the passkey Old laptop").click()  # the link has begun this session
+    page.get_by_role("dialog", name="Is it you?").get_by_role("button", name="Cancel").click()
     expect(own.get_by_role("alert")).to_contain_text("your passkey if you have one")
     page.context.clear_cookies()
     page.evaluate("localStorage.clear()")
@@ -64,6 +72,12 @@ def test_a_passkey_from_its_making_to_its_end(browser: Browser, server: Server) 
     page.get_by_role("navigation", name="Main").wait_for()
     page.goto(f"{home}/people")
     own.get_by_role("button", name="Confirm with a passkey").click()
-    own.get_by_role("button", name="Remove the passkey Laptop").click()
+    expect(page.get_by_role("region", name="Your sessions").get_by_role("row")).to_have_count(4)
+
+    page.goto(str(server.call("POST", f"/v1/people/{person['id']}/links")["url"]))
+    page.get_by_role("navigation", name="Main").wait_for()
+    page.goto(f"{home}/people")
+    own.get_by_role("button", name="Remove the passkey Old laptop").click()
+    page.get_by_role("dialog", name="Is it you?").get_by_role("button", name="Confirm with a passkey").click()
     expect(own.get_by_text("You have none.")).to_be_visible()
     page.context.close()

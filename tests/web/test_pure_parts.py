@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import build_web
 
+from dustrun.services.access.principal import PERMISSIONS
 from testkit.e2e.node import npm_install
 
 
@@ -22,3 +24,9 @@ def test_pure_parts_of_the_app(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
     assert "# fail 0" in done.stdout
     assert "# tests 0" not in done.stdout
+
+
+def test_every_permission_is_said_in_plain_words() -> None:
+    words = (build_web.SOURCES / "src" / "words.roles.ts").read_text().partition("export const roles")[0]
+    said = re.findall(r"^    '?([a-z:]+)'?: '", words, re.MULTILINE)
+    assert sorted(said) == sorted(PERMISSIONS)

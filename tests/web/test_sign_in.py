@@ -104,6 +104,14 @@ def test_a_person_signs_in_with_the_provider(
     assert page.evaluate("window.__violations") == []
     page.reload()
     page.get_by_role("navigation", name="Main").wait_for()
+    page.get_by_role("button", name="More", exact=True).click()
+    page.get_by_role("menuitem", name="Sign out").click()
+    page.get_by_role("link", name="Sign out there too").click()
+    page.get_by_role("button", name="Yes, sign me out").click()
+    expect(page.get_by_role("heading", name="Sign-out Success")).to_be_visible()
+    page.goto(f"{server.url}/workflows")
+    page.get_by_role("button", name="Sign in with Acme").click()
+    expect(page.get_by_role("textbox", name="Name")).to_be_visible()  # it asks who it is again
     context.close()
 
 

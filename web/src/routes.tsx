@@ -9,8 +9,10 @@ import {
   IconListSearch,
   IconMessages,
   IconPlug,
+  IconRobot,
   IconSitemap,
   IconTable,
+  IconUserShield,
   IconUsers,
   IconWallet,
   IconWebhook,
@@ -34,6 +36,8 @@ type Rail = {
   icon: ComponentType<{ size?: number; stroke?: number }>
   /** Without this permission the page would have nothing to show, and the rail leaves it out. */
   needs?: string
+  /** So it does for whoever is limited to some workflows or wallets. */
+  whole?: true
 }
 export type PageRoute = {
   path: string
@@ -129,6 +133,18 @@ export const ROUTES: PageRoute[] = [
     page: page(() => import('./people/People')),
     under: 'people',
     rail: { title: words.nav.people, group: words.nav.team, icon: IconUsers },
+  },
+  {
+    path: '/roles',
+    page: page(() => import('./roles/Roles')),
+    under: 'roles',
+    rail: { title: words.nav.roles, needs: 'key:read', group: words.nav.team, icon: IconUserShield },
+  },
+  {
+    path: '/service-accounts',
+    page: page(() => import('./roles/ServiceAccounts')),
+    under: 'service-accounts',
+    rail: { title: words.nav.accounts, needs: 'key:read', whole: true, group: words.nav.team, icon: IconRobot },
   },
   {
     path: '/audit',

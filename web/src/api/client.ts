@@ -1,6 +1,7 @@
 /** The one way to the server: typed by its OpenAPI document, exact in its numbers, errors as they were said. */
 import { words } from '../words'
 import { parse, stringify } from './exact'
+import { needsPresence, showPresence } from './presence'
 import { doubt, heard } from './reach'
 import type { components, paths } from './schema'
 
@@ -63,7 +64,19 @@ function address(path: string, place: Place) {
   return query.size ? `${filled}?${query}` : filled
 }
 
+/** A write that needs the person themselves is sent once more when they have shown that they are here. */
 export async function send(method: Method, path: string, place: Place = {}, body?: unknown): Promise<unknown> {
+  try {
+    return await sendOnce(method, path, place, body)
+  } catch (error) {
+    if (method === 'get' || place.key || !(error instanceof ApiError && needsPresence(error.code))) throw error
+    const shown = await showPresence()
+    if (!shown) throw error
+    return sendOnce(method, path, shown === true ? place : { ...place, key: shown }, body)
+  }
+}
+
+async function sendOnce(method: Method, path: string, place: Place, body?: unknown): Promise<unknown> {
   const headers: Record<string, string> = { Accept: 'application/json', 'Dustrun-Exact-Numbers': 'true' }
   if (place.key) headers.Authorization = `Bearer ${place.key}`
   else if (method !== 'get') headers['X-CSRF-Token'] = csrfToken()

@@ -9,10 +9,11 @@ type Props = {
   go: string
   close: () => void
   act: () => Promise<unknown>
+  size?: number
   children: ReactNode
 }
 
-export function FormDialog({ title, go, close, act, children }: Props) {
+export function FormDialog({ title, go, close, act, size = 520, children }: Props) {
   const [error, setError] = useState<unknown>(null)
   const [busy, setBusy] = useState(false)
   const submit = async (event: FormEvent) => {
@@ -28,7 +29,7 @@ export function FormDialog({ title, go, close, act, children }: Props) {
     }
   }
   return (
-    <Modal opened onClose={close} title={title} size={520} closeButtonProps={{ 'aria-label': words.dialog.close }}>
+    <Modal opened onClose={close} title={title} size={size} closeButtonProps={{ 'aria-label': words.dialog.close }}>
       <form className="fields" onSubmit={submit} autoComplete="off">
         {children}
         <Trouble error={error} />

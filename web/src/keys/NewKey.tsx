@@ -1,14 +1,14 @@
 /** The form that makes a key. A session alone makes none, unless a person has just signed in: a key is typed once more, and
  * goes with this one request. */
-import { MultiSelect, PasswordInput, Select, Textarea, TextInput } from '@mantine/core'
+import { PasswordInput, Select, Textarea, TextInput } from '@mantine/core'
 import { useState } from 'react'
 import { post, type Schemas } from '../api/client'
-import { refresh, useEveryOne, useMe } from '../api/queries'
+import { refresh, useMe } from '../api/queries'
 import { FormDialog } from '../forms/FormDialog'
-import { bodyOf, ENDS, type Ends, KINDS, type Kind, placesOf } from '../model/newKey'
-import { may } from '../model/rights'
+import { bodyOf, ENDS, type Ends, KINDS, type Kind } from '../model/newKey'
 import { newKey as said } from '../words.keys'
 import { pages } from '../words.pages'
+import { Limits } from './Limits'
 
 type Made = Schemas['NewKeyAnswer']
 
@@ -21,14 +21,6 @@ export default function NewKey({ close, made }: { close: () => void; made: (key:
   const [workflowIds, setWorkflowIds] = useState<string[]>([])
   const [walletIds, setWalletIds] = useState<string[]>([])
   const [key, setKey] = useState('')
-  const workflows = useEveryOne('/v1/workflows', may(me, 'workflow:read'))
-  const wallets = useEveryOne('/v1/wallets', may(me, 'wallet:read'))
-  const places = placesOf(workflows)
-  const limits = [
-    ...places.folders.map(({ id, name }) => ({ id, name: said.folder(name) })),
-    ...places.tags.map(({ id, name }) => ({ id, name: said.tag(name) })),
-    ...workflows,
-  ]
   const hasKey = !me?.personId
   const act = async () => {
     const body = bodyOf({ name, kind, own, ends, workflowIds, walletIds }, Date.now())
@@ -66,8 +58,7 @@ export default function NewKey({ close, made }: { close: () => void; made: (key:
           onChange={(event) => setOwn(event.currentTarget.value)}
         />
       )}
-      <Only label={said.workflows} of={limits} ids={workflowIds} set={setWorkflowIds} />
-      <Only label={said.wallets} of={wallets} ids={walletIds} set={setWalletIds} />
+      <Limits {...{ workflowIds, setWorkflowIds, walletIds, setWalletIds }} />
       <Select
         label={said.ends}
         allowDeselect={false}
@@ -91,20 +82,3 @@ export default function NewKey({ close, made }: { close: () => void; made: (key:
     </FormDialog>
   )
 }
-
-type OnlyProps = { label: string; of: { id: string; name: string }[]; ids: string[]; set: (ids: string[]) => void }
-
-/** Nothing chosen: all of them. */
-const Only = ({ label, of, ids, set }: OnlyProps) =>
-  of.length > 0 && (
-    <MultiSelect
-      label={label}
-      placeholder={ids.length ? undefined : said.all}
-      searchable
-      clearable
-      clearButtonProps={{ 'aria-label': said.all }}
-      data={of.map((one) => ({ value: one.id, label: one.name }))}
-      value={ids}
-      onChange={set}
-    />
-  )

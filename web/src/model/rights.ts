@@ -7,3 +7,12 @@ export function may(me: Pick<Schemas['MeAnswer'], 'permissions'> | undefined, pe
   const has = me?.permissions ?? []
   return [permission, INCLUDED[permission] ?? permission, 'admin'].some((one) => has.includes(one))
 }
+
+/** Whether somebody is limited to no workflows or wallets: what reaches beyond any limit is for them alone. */
+export const isWhole = (me: Pick<Schemas['MeAnswer'], 'workflowIds' | 'walletIds'> | undefined) =>
+  Boolean(me && !me.workflowIds && !me.walletIds)
+
+type Rail = { needs?: string; whole?: true }
+/** Whether a page would have anything to show. */
+export const sees = (me: Schemas['MeAnswer'] | undefined, { needs, whole }: Rail) =>
+  (!needs || may(me, needs)) && (!whole || isWhole(me))

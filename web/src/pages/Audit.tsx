@@ -1,15 +1,18 @@
 /** Who changed what, newest first. */
-import { Button } from '@mantine/core'
+import { Button, Select } from '@mantine/core'
+import { useState } from 'react'
 import { useSearchParams } from 'wouter'
 import type { Schemas } from '../api/client'
 import { stringify } from '../api/exact'
-import { useList } from '../api/queries'
+import { useEveryOne, useList, useMe } from '../api/queries'
 import { useWho } from '../api/who'
+import { isWhole } from '../model/rights'
 import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Time } from '../parts/Time'
 import { words } from '../words'
 import { pages } from '../words.pages'
+import { AuditExport } from './AuditExport'
 
 type Entry = Schemas['AuditAnswer']
 const said = pages.audit
@@ -24,6 +27,8 @@ const PLACES: Record<string, string> = {
 }
 const placeOf = ({ subject }: Entry) => {
   if (subject.startsWith('key_')) return `/keys?key=${subject}`
+  if (subject.startsWith('per_')) return `/people?person=${subject}`
+  if (subject.startsWith('svc_')) return `/service-accounts?account=${subject}`
   const place = PLACES[subject.split('_')[0] ?? '']
   return place ? `/${place}/${subject}` : `/audit`
 }
@@ -58,6 +63,11 @@ export default function Audit() {
   const key = search.get('key')
   const found = useList('/v1/audit', { apiKeyId: key })
   const who = useWho()
+  const me = useMe().data
+  const [exports, setExports] = useState(false)
+  const keys = useEveryOne('/v1/api-keys')
+  const known = keys.map((one) => ({ value: one.id, label: `${who(one.id)} · ${one.id.slice(-6)}` }))
+  const choices = key && !keys.some((one) => one.id === key) ? [...known, { value: key, label: key }] : known
   const by: Column<Entry> = {
     title: said.by,
     width: '200px',
@@ -71,17 +81,25 @@ export default function Audit() {
   return (
     <Page
       title={words.nav.audit}
+      actions={
+        isWhole(me) && (
+          <Button size="xs" variant="default" onClick={() => setExports(true)}>
+            {said.export}
+          </Button>
+        )
+      }
       filters={
-        key ? (
-          <>
-            <span className="chip">
-              {said.by} {who(key)}
-            </span>
-            <Button size="xs" variant="default" onClick={() => setSearch({})}>
-              {said.all}
-            </Button>
-          </>
-        ) : undefined
+        <Select
+          aria-label={said.by}
+          placeholder={said.all}
+          w={280}
+          searchable
+          clearable
+          clearButtonProps={{ 'aria-label': said.all }}
+          data={choices}
+          value={key}
+          onChange={(chosen) => setSearch(chosen ? { key: chosen } : {})}
+        />
       }
     >
       <Table
@@ -92,6 +110,7 @@ export default function Audit() {
         href={placeOf}
         empty={<Empty title={said.none} />}
       />
+      {exports && <AuditExport close={() => setExports(false)} />}
     </Page>
   )
 }

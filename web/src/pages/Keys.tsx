@@ -1,11 +1,12 @@
 /** API keys: what each may do, and its end; and whether one person alone approves. */
-import { Button, Modal, Switch } from '@mantine/core'
+import { Button, Switch } from '@mantine/core'
 import { IconPlus } from '@tabler/icons-react'
 import { useState } from 'react'
 import { useLocation, useSearchParams } from 'wouter'
 import { del, type Schemas } from '../api/client'
 import { refresh, useList, useMe } from '../api/queries'
 import { AskOne, setOne, useOrganization } from '../approval/LetOne'
+import { KeyOnce } from '../keys/KeyOnce'
 import NewKey from '../keys/NewKey'
 import { may } from '../model/rights'
 import { Badge } from '../parts/Badges'
@@ -64,22 +65,7 @@ export default function Keys() {
       }
     >
       {makes && <NewKey close={() => setMakes(false)} made={setMade} />}
-      {made && (
-        <Modal
-          opened
-          onClose={() => setMade(null)}
-          title={newKey.title}
-          closeButtonProps={{ 'aria-label': words.dialog.close }}
-        >
-          <p>{newKey.shown}</p>
-          <p>
-            <code className="secret">{made.key}</code>
-          </p>
-          <div className="answers">
-            <Button onClick={() => setMade(null)}>{newKey.stored}</Button>
-          </div>
-        </Modal>
-      )}
+      {made && <KeyOnce secret={made.key} close={() => setMade(null)} />}
       {may(me, 'admin') && <OnePerson />}
       {chosen && <Detail key={chosen.id} one={chosen} />}
       <Table

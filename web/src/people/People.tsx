@@ -5,7 +5,8 @@ import { useState } from 'react'
 import { useSearchParams } from 'wouter'
 import type { Schemas } from '../api/client'
 import { useList, useMe } from '../api/queries'
-import { may } from '../model/rights'
+import { told } from '../model/permissions'
+import { isWhole, may } from '../model/rights'
 import { Badge } from '../parts/Badges'
 import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
@@ -36,13 +37,13 @@ const columns: Column<Row>[] = [
     width: '110px',
     cell: (row) => <Badge tone={toneOf(row.state)}>{said.states[row.state] ?? row.state}</Badge>,
   },
-  { title: said.permissions, width: '320px', wide: true, cell: (row) => row.permissions.join(', ') },
+  { title: said.may, width: '320px', wide: true, cell: (row) => row.role ?? told(row.permissions) },
   { title: said.joined, width: '110px', align: 'end', wide: true, cell: (row) => <Time at={row.joinedAt} /> },
 ]
 
 export default function People() {
   const me = useMe().data
-  const isManager = may(me, 'admin') && !me?.workflowIds && !me?.walletIds
+  const isManager = may(me, 'admin') && isWhole(me)
   const isPerson = Boolean(me?.personId)
   return isManager ? <All isPerson={isPerson} /> : <Own isPerson={isPerson} />
 }

@@ -7,16 +7,19 @@ import { del, get, patch, post, type Schemas } from '../api/client'
 import { refresh, useEveryOne } from '../api/queries'
 import { useWho } from '../api/who'
 import { FormDialog } from '../forms/FormDialog'
+import { told } from '../model/permissions'
 import { Confirm } from '../parts/Confirm'
 import { Copied, Facts, Loading, Section } from '../parts/Section'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
+import { bodyOfRights, ChooseRole, type Rights } from '../roles/ChooseRole'
 import { people as said } from '../words.people'
+import { accounts, roles } from '../words.roles'
 import { LinkOnce } from './Invite'
 import { Sessions } from './Sessions'
 
 type Detail = Schemas['PersonDetailAnswer']
-type Asked = 'deactivate' | 'activate' | 'signOut' | 'give' | null
+type Asked = 'deactivate' | 'activate' | 'signOut' | 'give' | 'role' | null
 const refreshPeople = () => refresh('/v1/people', '/v1/people/{id}/sessions', '/v1/api-keys', '/v1/audit')
 
 export function Person({ id }: { id: string }) {
@@ -53,8 +56,17 @@ function Shown({ one }: { one: Detail }) {
           of={[
             [said.id, <Copied key="id" text={one.id} whole />],
             [said.state, said.states[one.state] ?? one.state],
-            [said.permissions, one.permissions.join(', ')],
-            [said.workflows, one.workflowIds?.join(', ')],
+            [
+              said.may,
+              one.role ? (
+                <Link key="role" href={`/roles?role=${one.role}`}>
+                  {one.role}
+                </Link>
+              ) : (
+                told(one.permissions)
+              ),
+            ],
+            [said.workflows, (one.workflowScope ?? one.workflowIds)?.join(', ')],
             [said.wallets, one.walletIds?.join(', ')],
             [said.approves, <Copied key="key" text={one.keyId} whole />],
             [said.invitedBy, nameOf(one.invitedBy)],
@@ -98,6 +110,7 @@ function Shown({ one }: { one: Detail }) {
       >
         <p>{said.signOutAbout}</p>
       </Confirm>
+      {asks === 'role' && <ChangeRole one={one} close={() => setAsks(null)} />}
       {asks === 'give' && <Give id={one.id} close={() => setAsks(null)} />}
       {url && <LinkOnce url={url} close={() => setUrl('')} />}
     </>
@@ -114,6 +127,7 @@ function Acts({ isGone, link, ask }: { isGone: boolean; link: () => void; ask: (
   return (
     <>
       {button(said.newLink, link)}
+      {button(roles.give, () => ask('role'))}
       {button(said.give, () => ask('give'))}
       {button(said.signOut, () => ask('signOut'))}
       {button(said.deactivate, () => ask('deactivate'))}
@@ -128,6 +142,7 @@ function Dependents({ of, nameOf }: { of: Detail['dependents']; nameOf: (keyId: 
     [said.workflows, of.workflows, (id) => <Link href={`/workflows/${id}`}>{id}</Link>],
     [said.runs, of.runs, (id) => <Link href={`/runs/${id}`}>{id}</Link>],
     [said.formLinks, of.formLinks, (id) => id],
+    [accounts.title, of.serviceAccounts, (id) => <Link href={`/service-accounts?account=${id}`}>{id}</Link>],
   ]
   const shown = places.filter(([, ids]) => ids.length > 0)
   if (!shown.length) return <p className="quiet body">{said.nothing}</p>
@@ -143,6 +158,21 @@ function Dependents({ of, nameOf }: { of: Detail['dependents']; nameOf: (keyId: 
         )),
       ])}
     />
+  )
+}
+
+function ChangeRole({ one, close }: { one: Detail; close: () => void }) {
+  const [rights, setRights] = useState<Rights>({ role: one.role, permissions: one.permissions })
+  const save = async () => {
+    const path = { path: { id: one.id } }
+    await patch('/v1/people/{id}', path, bodyOfRights(rights) as Schemas['UpdatePerson'])
+    await refreshPeople()
+  }
+  return (
+    <FormDialog title={roles.give} go={roles.give} close={close} act={save} size={760}>
+      <ChooseRole label={said.may} rights={rights} set={setRights} />
+      <p className="quiet">{roles.giveAbout}</p>
+    </FormDialog>
   )
 }
 

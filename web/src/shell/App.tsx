@@ -4,6 +4,7 @@ import { useQueryClient } from '@tanstack/react-query'
 import { useCallback, useEffect, useState } from 'react'
 import { Link, Route, Switch, useRoute } from 'wouter'
 import { ApiError, onSignedOut } from '../api/client'
+import { asker, usePresence } from '../api/presence'
 import { useMe } from '../api/queries'
 import { noteSeen } from '../home/left'
 import { may } from '../model/rights'
@@ -15,10 +16,11 @@ import { ROUTES } from '../routes'
 import { words } from '../words'
 import { useActivity } from './activity'
 import { Lost } from './Lost'
-import { Rail } from './Rail'
+import { type Leave, Rail } from './Rail'
 import { AFTER_PROVIDER, SignIn } from './SignIn'
 
 const Palette = later(() => import('./Palette').then((module) => module.default))
+const Presence = later(() => import('./Presence').then((module) => module.default))
 const PublicForm = later(() => import('../public/PublicForm').then((module) => module.default))
 
 /** The one page that asks for no session, and the app. */
@@ -41,13 +43,17 @@ function Member() {
   const me = useMe(linkToken === null && !isBack)
   const client = useQueryClient()
   const [isOut, setIsOut] = useState(false)
-  const leave = useCallback(() => setIsOut(true), [])
+  const [atProvider, setAtProvider] = useState<string | null>(null)
+  const leave = useCallback((url: string | null) => {
+    setAtProvider(url)
+    setIsOut(true)
+  }, [])
   const enter = () => {
     setIsOut(false)
     void client.resetQueries()
   }
   if (linkToken || isBack || isOut || (me.error instanceof ApiError && me.error.status === 401))
-    return <SignIn token={linkToken} enter={enter} />
+    return <SignIn token={linkToken} atProvider={atProvider} enter={enter} />
   if (me.error) return <Trouble error={me.error} retry={() => me.refetch()} />
   if (!me.data) return null
   return <Inside leave={leave} />
@@ -66,7 +72,7 @@ function useLinkToken() {
 
 const readToken = () => location.hash.match(/^#signin=(.+)$/)?.[1] ?? null
 
-function Inside({ leave }: { leave: () => void }) {
+function Inside({ leave }: { leave: Leave }) {
   useActivity(may(useMe().data, 'run:stream'))
   useEffect(noteSeen, [])
   const [isGoing, setIsGoing] = useState(false)
@@ -79,9 +85,12 @@ function Inside({ leave }: { leave: () => void }) {
     window.addEventListener('keydown', listen, true)
     return () => window.removeEventListener('keydown', listen, true)
   }, [])
+  const isAsked = usePresence((state) => state.ask !== null)
   useEffect(() => {
-    onSignedOut.current = leave
+    onSignedOut.current = () => leave(null)
+    asker.isThere = true
     return () => {
+      asker.isThere = false
       onSignedOut.current = () => {}
     }
   }, [leave])
@@ -92,6 +101,7 @@ function Inside({ leave }: { leave: () => void }) {
       </a>
       <Rail leave={leave} />
       <Lost />
+      {isAsked && <Presence />}
       {isGoing && <Palette close={() => setIsGoing(false)} />}
       <main className="main" id="main" tabIndex={-1}>
         <Switch>

@@ -5,17 +5,19 @@ import { keepPreviousData, useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 import { useLocation } from 'wouter'
 import { get } from '../api/client'
+import { useMe } from '../api/queries'
 import { isOutside, placeOf } from '../model/found'
+import { sees } from '../model/rights'
 import { Finder } from '../parts/Finder'
 import { ROUTES } from '../routes'
 import { words } from '../words'
 import { palette as said } from '../words.palette'
 import { templates } from '../words.templates'
 
-type Place = { href: string; key: string; title: string; kind: string; about?: string }
+type Place = { href: string; key: string; title: string; kind: string; about?: string; needs?: string; whole?: true }
 const MOST = 20
 const PAGES: Place[] = [
-  ...ROUTES.flatMap(({ path, rail }) => (rail ? [page(path, rail.title)] : [])),
+  ...ROUTES.flatMap(({ path, rail }) => (rail ? [{ ...rail, ...page(path, rail.title) }] : [])),
   page('/templates', templates.title),
 ]
 
@@ -48,12 +50,13 @@ export default function Palette({ close }: { close: () => void }) {
   const [, go] = useLocation()
   const [text, setText] = useState('')
   const [q] = useDebouncedValue(text.trim(), 150)
+  const me = useMe().data
   const hits = useFound(q)
   const found = useMemo(() => {
     const asked = text.trim().toLowerCase()
-    const pages = PAGES.filter((one) => one.title.toLowerCase().includes(asked))
+    const pages = PAGES.filter((one) => sees(me, one) && one.title.toLowerCase().includes(asked))
     return [...pages, ...(asked ? hits : [])].slice(0, MOST)
-  }, [text, hits])
+  }, [text, hits, me])
   const open = (place: Place) => {
     close()
     if (isOutside(place.href)) window.open(place.href, '_blank', 'noopener')

@@ -15,11 +15,13 @@ import { Link, useLocation } from 'wouter'
 import { del, forgetCsrfToken } from '../api/client'
 import { useMe } from '../api/queries'
 import { useWaiting } from '../approval/queue'
-import { may } from '../model/rights'
+import { sees } from '../model/rights'
 import { ROUTES } from '../routes'
 import { words } from '../words'
 
 const BAR = 4
+/** `atProvider`: where to sign out at the identity provider too. */
+export type Leave = (atProvider: string | null) => void
 const KEPT = 'dustrun-rail'
 
 /** Labelled where there is room; whoever wants the room for the canvas makes it narrow, which is remembered. */
@@ -33,11 +35,11 @@ function useFolded() {
   return { isFolded: isChosen || !hasRoom, hasRoom, toggle }
 }
 
-export function Rail({ leave }: { leave: () => void }) {
+export function Rail({ leave }: { leave: Leave }) {
   const [location] = useLocation()
   const here = ROUTES.find((one) => one.under === (location.split('/')[1] || 'home'))?.under
   const me = useMe().data
-  const shown = ROUTES.filter((one) => one.rail && (!one.rail.needs || may(me, one.rail.needs)))
+  const shown = ROUTES.filter(({ rail }) => rail && sees(me, rail))
   const waiting = useWaiting().count
   const { isFolded, hasRoom, toggle } = useFolded()
   const label = isFolded ? words.nav.unfold : words.nav.fold
@@ -98,12 +100,12 @@ export function Rail({ leave }: { leave: () => void }) {
   )
 }
 
-function More({ leave, beyond }: { leave: () => void; beyond: typeof ROUTES }) {
+function More({ leave, beyond }: { leave: Leave; beyond: typeof ROUTES }) {
   const [, go] = useLocation()
   const signOut = async () => {
-    await del('/v1/session').catch(() => {})
+    const ended = await del('/v1/session').catch(() => null)
     forgetCsrfToken()
-    leave()
+    leave(ended?.providerUrl ?? null)
   }
   return (
     <Menu position="right-end" withArrow>

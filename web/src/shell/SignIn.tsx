@@ -20,7 +20,9 @@ function readAnswer() {
   return { state, code: of('code'), iss: of('iss'), error: of('error'), errorDescription: of('error_description') }
 }
 
-export function SignIn({ token, enter }: { token: string | null; enter: () => void }) {
+type Props = { token: string | null; atProvider: string | null; enter: () => void }
+
+export function SignIn({ token, atProvider, enter }: Props) {
   const [, goTo] = useLocation()
   const [key, setKey] = useState('')
   const [wrong, setWrong] = useState('')
@@ -115,6 +117,14 @@ export function SignIn({ token, enter }: { token: string | null; enter: () => vo
           <div className="fault" role="alert">
             {refused}
           </div>
+        )}
+        {atProvider && (
+          <p>
+            {words.signIn.stillThere(provider.data?.name ?? '')}{' '}
+            <a href={atProvider} rel="noreferrer">
+              {words.signIn.leaveThere}
+            </a>
+          </p>
         )}
         <p>{about}</p>
         <PasswordInput

@@ -115,6 +115,10 @@ class EndedAnswer(Answer):
     """The session has ended."""
 
     ended: bool
+    provider_url: str | None = Field(
+        description="Where the browser signs out at the identity provider too; null: the person does not sign in "
+        "there, or it tells of no such place."
+    )
 
 
 async def _answer(call: Call, request: Request, new: NewSession) -> Response:
@@ -294,12 +298,16 @@ async def make_sign_in_link(call: Call) -> dict[str, Any]:
 
 @noun.delete("/v1/session", permission=ANY_KEY, answers=EndedAnswer, shape=as_it_is)
 async def end_session(call: Call, request: Request) -> Response:
-    """Sign out: ends the session of the request's cookie and deletes the cookies."""
+    """Sign out: ends the session of the request's cookie and deletes the cookies. The identity provider's session goes
+    on; `providerUrl` is where the browser ends that too.
+    """
     name = await call.parts.access.sessions.name()
     session_id = auth.read(request.scope, name) if call.principal.is_session else None
+    provider_url = None
     if session_id is not None:
         await call.parts.access.sessions.end(session_id)
-    response = success({"ended": session_id is not None}, call.request_id)
+        provider_url = await call.parts.access.sign_ins.page_to_leave(call.principal)
+    response = success({"ended": session_id is not None, "providerUrl": provider_url}, call.request_id)
     auth.clear(response, request.scope, call.parts.settings, name)
     return response
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
@@ -283,6 +284,70 @@ async def test_groups_and_the_end_reach_whoever_is_signed_in(tmp_path: Path) -> 
         provider.people["bob"] = BOB
         assert (await bob.sign_in(provider, "bob"))[0] == 200
         assert (await _person(server, "bob@example.com"))["state"] == "active"
+
+
+@pytest.mark.parametrize(
+    ("published", "told"),
+    [
+        ("http://id.example.com/end?tenant=1", "http://id.example.com/end?tenant=1&client_id=dustrun"),
+        ("javascript:alert(1)", None),
+        (None, None),
+    ],
+)
+async def test_whoever_signs_out_is_told_where_to_sign_out_at_the_provider(
+    tmp_path: Path, published: str | None, told: str | None
+) -> None:
+    async with _world(tmp_path) as (server, provider):
+        provider.leaves_at = published
+        bob = Browser(server)
+        assert (await bob.sign_in(provider, "bob"))[0] == 200
+        answer = await bob.http.delete("/v1/session")
+        assert answer.json()["data"] == {"ended": True, "providerUrl": told}
+        assert await bob.me() == {}
+        by_key = await bob.http.post("/v1/session", json={"key": server.owner_key})
+        bob.http.headers["X-CSRF-Token"] = by_key.json()["data"]["csrfToken"]
+        assert (await bob.http.delete("/v1/session")).json()["data"] == {"ended": True, "providerUrl": None}
+
+
+@pytest.mark.parametrize("told", ["claims", "settings"])
+async def test_a_group_that_vanishes_ends_all_but_locks_nobody_out_for_good(tmp_path: Path, told: str) -> None:
+    """Of the provider's claims, or of the settings of a server that was started again: the session, stream and key of
+    whoever was in it end; when a group gives something again, they sign in."""
+    async with contextlib.AsyncExitStack() as stack:
+        provider = await stack.enter_async_context(providing(bob={**BOB, "groups": ["traders"]}))
+        groups = {"traders": ("run:read", "run:stream", "key:write"), "readers": ("run:read",)}
+        chosen = {**provider.settings, "sign_in_groups": groups, "sign_in_check_s": 1.0}
+        async with composed(tmp_path, **chosen) as server:
+            bob = Browser(server)
+            assert (await bob.sign_in(provider, "bob"))[0] == 200
+            made = await bob.http.post("/v1/api-keys", json={"name": "script", "permissions": ["run:read"]})
+            script = made.json()["data"]["key"]
+            stream = asyncio.create_task(bob.http.get("/v1/activity/stream"))
+            if told == "claims":
+                provider.people["bob"] = {**BOB, "groups": ["vanished"]}
+                assert (await stream).status_code == 200  # it was open, and has ended
+            else:
+                stream.cancel()
+        if told == "settings":
+            chosen["sign_in_groups"] = {"readers": ("run:read",)}
+        async with composed(tmp_path, **chosen) as server:
+            bob.http = httpx.AsyncClient(
+                transport=httpx.ASGITransport(server.app), base_url=BASE, cookies=bob.http.cookies
+            )
+
+            async def is_out() -> bool:
+                return await bob.me() == {}
+
+            await until(is_out)
+            assert (await server.client(script).get("/v1/me")).status == 401
+            person = await _person(server, "bob@example.com")
+            assert (person["role"], person["state"]) == (None, "deactivated")
+            code, message = await bob.sign_in(provider, "bob")
+            assert (code, "None of your groups" in message) == (403023, True)
+            assert (await server.owner.get("/v1/me")).status == 200
+            provider.people["bob"] = BOB
+            assert (await bob.sign_in(provider, "bob"))[0] == 200
+            assert (await bob.me())["permissions"] == ["run:read"]
 
 
 async def test_the_way_back_in_stays_though_the_provider_lets_everybody_go(tmp_path: Path) -> None:

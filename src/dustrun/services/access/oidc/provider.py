@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -28,6 +29,7 @@ _OPTIONS: Final = {
     "verify_nbf": False,
 }
 _ENDED: Final = "invalid_grant"
+_LEAVING_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,16 @@ class Provider:
         }
         endpoint = await self._endpoint("authorization_endpoint")
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(fields)}"
+
+    async def page_to_leave(self) -> str | None:
+        """The address at the provider at which somebody signs out there too (RP-initiated logout); None if it tells of
+        none, or does not answer at once: nobody's sign-out waits for it."""
+        try:
+            async with asyncio.timeout(_LEAVING_S):
+                endpoint = await self._endpoint("end_session_endpoint")
+        except (DustrunError, TimeoutError):
+            return None
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode({'client_id': self.client_id})}"
 
     async def check_sender(self, issuer: str | None) -> None:
         """Raises `Forbidden` if the answer in the browser came from another provider (RFC 9207)."""

@@ -21,6 +21,7 @@ from dustrun.services.access.oidc import rights
 from dustrun.services.access.oidc.admission import Admitted
 from dustrun.services.access.oidc.id_token import refuse
 from dustrun.services.access.oidc.provider import Attempt, Provider
+from dustrun.services.access.principal import Principal
 from dustrun.services.access.sessions import NewSession, start_session
 from dustrun.storage.access import directory, organizations, people
 from dustrun.storage.access import identities as rows
@@ -104,6 +105,20 @@ class SignIns:
             lambda tx: self._let_in(tx, provider, grant.claims, token), lambda done: self._keys.forget_all(done[1])
         )
         return done[0]
+
+    async def page_to_leave(self, principal: Principal) -> str | None:
+        """Where the caller's person signs out at the provider too; None if they do not sign in there."""
+        provider = self.provider
+        if provider is None:
+            return None
+        issuer = provider.url
+
+        def query(tx: Tx) -> bool:
+            key = key_rows.find(tx, principal.org_id, principal.key_id)
+            every = [] if key is None or key.person_id is None else rows.list_of_person(tx, key.person_id)
+            return any(one.issuer == issuer and one.ended_at is None for one in every)
+
+        return await provider.page_to_leave() if await self._database.read(query) else None
 
     def _given(self) -> Provider:
         if self.provider is None:
