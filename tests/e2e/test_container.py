@@ -201,6 +201,58 @@ async def test_a_wheel_of_what_the_image_copies_starts_read_only_with_app_and_gu
     assert _read_only(installed) == before  # root could write there all the same
 
 
+_READ_ONLY_ROOT = """
+set -e
+mount --make-rprivate /
+mount --bind "$1" /srv
+mount --bind "$2" /mnt
+for place in $(awk '{print $5}' /proc/self/mountinfo); do
+  case $place in /proc*|/sys*|/mnt) ;; *) mount -o remount,bind,ro "$place" 2>/dev/null || true ;; esac
+done
+cd /
+shift 2
+exec setpriv --reuid=12345 --regid=12345 --clear-groups "$@"
+"""
+"""In a mount namespace: everything is read-only but the volumes, at /mnt; what is installed is at /srv."""
+
+
+@pytest.mark.long
+async def test_a_server_of_an_unknown_user_starts_where_only_its_volumes_can_be_written(tmp_path: Path) -> None:
+    if os.geteuid() != 0 or any(shutil.which(one) is None for one in ("unshare", "setpriv")):
+        pytest.skip("another root file system needs root, unshare and setpriv")
+    if not all(folder.stat().st_mode & 1 for folder in Path(sys.executable).resolve().parents):
+        pytest.skip("only root can start this Python")
+    installed, volumes, port = tmp_path / "installed", tmp_path / "volumes", free_port()
+    await asyncio.to_thread(_install_from, _copied_to(tmp_path / "build"), installed)
+    for name in ("data", "secret"):
+        (volumes / name).mkdir(parents=True, mode=0o700)
+        os.chown(volumes / name, 12345, 12345)
+    settings = {"DATA_DIR": "/mnt/data", "MASTER_KEY_FILE": "/mnt/secret/master.key", "PORT": str(port)}
+    environment = {f"DUSTRUN_{name}": value for name, value in settings.items()}
+    environment |= {"PYTHONPATH": "/srv", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin", "HOME": "/nowhere"}
+    inside = ["unshare", "--mount", "bash", "-c", _READ_ONLY_ROOT, "bash", str(installed), str(volumes)]
+    touched = subprocess.run(
+        [*inside, "touch", "/srv/touched"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "Read-only file system" in touched.stderr
+    serve = [*inside, sys.executable, "-m", "dustrun", "serve"]
+    os.chown(volumes / "data", 0, 0)
+    refused = subprocess.run(serve, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert "must be writable by the user that runs the server, 12345" in refused.stderr
+    os.chown(volumes / "data", 12345, 12345)
+    server = subprocess.Popen(serve, env=environment)
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            while not await _answers(session, "/readyz"):
+                assert server.poll() is None, "the server ended"
+                await asyncio.sleep(0.1)
+            assert await _answers(session, "/")
+    finally:
+        server.terminate()
+        await asyncio.to_thread(server.wait, 60)
+    assert {file.stat().st_uid for file in (volumes / "data").iterdir()} == {12345}
+
+
 def _read_only(folder: Path) -> dict[Path, int]:
     """Takes the right to write from a folder and all in it; what is there, and when it was last changed."""
     found = {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))}

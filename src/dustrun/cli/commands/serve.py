@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,6 +78,8 @@ def _start(settings: Settings) -> None:
         hint = None
         if error.errno == errno.EADDRINUSE:
             hint = f"Port {settings.port} is already in use; choose another with --port, or 0 for any free port."
+        elif error.filename and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            hint = f"Data folder and master key must be writable by the user that runs the server, {os.getuid()}."
         raise CliError(f"The server cannot start: {error}.", exit=Exit.SERVER, hint=hint) from error
 
 
