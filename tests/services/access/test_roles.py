@@ -46,6 +46,11 @@ ROADS = {
     "a wallet is made or imported, a policy is written": ("wallet:write", _ADMIN),
     "a key is made that could do it": ("key:write", _ADMIN),
     "a person is made who could do it": ("admin", _ADMIN),
+    "a directory fills the groups that could do it": ("people:provision", _ADMIN),
+    "a run is started, over HTTP, MCP or the assistant's launch": ("workflow:execute", {*_ADMIN, "builder", "spender"}),
+    "a trigger, a webhook or a form starts runs": ("workflow:publish", {*_ADMIN, "builder"}),
+    "a template becomes a workflow": ("workflow:create", {*_ADMIN, "builder"}),
+    "the assistant is asked, and asks to launch": ("assistant:use", {*_ADMIN, "builder"}),
 }
 
 
