@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from testkit.e2e.server import Server
 from testkit.web.app import App, Open
@@ -101,6 +101,24 @@ def test_a_server_restarts_under_the_app(app: App, server: Server) -> None:
     server.call("POST", f"/v1/runs/{run}/cancel")
     expect(watching.locator("header.top").get_by_text("Cancelled")).to_be_visible()
     expect(listing.get_by_role("link", name=re.compile(unheard))).to_be_visible()
+
+
+def test_a_save_that_is_never_answered_is_tried_again(app: App, server: Server) -> None:
+    nodes = {"root": {"type": "manual", "children": ["say"]}, "say": _say("a")}
+    workflow = server.create_workflow({"nodes": nodes})
+    app.page.clock.install()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        is_first_save = route.request.method == "PUT" and not held
+        held.append(route) if is_first_save else route.continue_()
+
+    app.page.route(f"**/v1/workflows/{workflow}", hold)
+    page = app.open(f"/workflows/{workflow}")
+    choose(page, "Say").get_by_role("textbox", name="Message").fill("kept")
+    app.until(lambda: bool(held))
+    page.clock.fast_forward(30_000)
+    app.until(lambda: _message(server, workflow) == "kept")
 
 
 def _message(server: Server, workflow: str) -> str:

@@ -12,6 +12,8 @@ import { type Layout, mergeLayouts, same } from './merging'
 
 const AFTER_MS = 1_000
 const VALIDATE_MS = 250
+/** After so long without an answer a save is tried again; if the first one was stored all the same, they are joined. */
+const WITHIN_MS = 20_000
 const VERSION_CONFLICT = 409001
 const isMoved = (error: unknown) => error instanceof ApiError && error.code === VERSION_CONFLICT
 // Saves of this tab replace one another while nothing has used them, so that a history is no list of pauses in typing.
@@ -30,6 +32,11 @@ export async function save(): Promise<void> {
 }
 
 type Saved = { version: number; updatedAt: string }
+function soon(id: string) {
+  const limit = new AbortController()
+  setTimeout(() => limit.abort(new DOMException('', 'TimeoutError')), WITHIN_MS)
+  return { path: { id }, signal: limit.signal }
+}
 const layoutOf = ({ positions, marks }: Layout): Layout => ({ positions, marks })
 
 async function store(id: string): Promise<void> {
@@ -41,7 +48,7 @@ async function store(id: string): Promise<void> {
     let layout: Layout = sent
     if (!same(flow, saved.flow)) {
       const body = { definition: flow, expectedCurrentVersion: version, autosave: SESSION }
-      const workflow = await put('/v1/workflows/{id}', { path: { id } }, body as never)
+      const workflow = await put('/v1/workflows/{id}', soon(id), body as never)
       by = workflow
       const theirs = contentIn(workflow)
       if (!same(layoutOf(theirs), layoutOf(saved))) layout = mergeLayouts(saved, sent, theirs)
@@ -65,7 +72,7 @@ async function store(id: string): Promise<void> {
 async function whatHinders(id: string, error: unknown): Promise<{ conflict?: Workflow; error: unknown }> {
   if (!isMoved(error)) return { error }
   try {
-    return { conflict: await ask('/v1/workflows/{id}', { path: { id } }), error: null }
+    return { conflict: await ask('/v1/workflows/{id}', soon(id)), error: null }
   } catch (problem) {
     return { error: problem }
   }
@@ -74,13 +81,13 @@ async function whatHinders(id: string, error: unknown): Promise<{ conflict?: Wor
 /** Places and notes raise no version, so what others changed of them is looked up, and kept, until nobody has saved
  * others between the look and the save. */
 async function saveLayout(id: string, saved: Layout, sent: Layout): Promise<{ layout: Layout; updatedAt: string }> {
-  const workflow = await ask('/v1/workflows/{id}', { path: { id } })
+  const workflow = await ask('/v1/workflows/{id}', soon(id))
   const merged = mergeLayouts(saved, sent, contentIn(workflow))
   const layout = same(merged, layoutOf(sent)) ? sent : merged
   const uiMetadata = { ...workflow.uiMetadata, v: 1, nodes: layout.positions, ...layout.marks }
   const body = { uiMetadata, expectedUiRevision: workflow.uiRevision }
   try {
-    const { updatedAt } = await patch('/v1/workflows/{id}/ui-metadata', { path: { id } }, body as never)
+    const { updatedAt } = await patch('/v1/workflows/{id}/ui-metadata', soon(id), body as never)
     return { layout, updatedAt }
   } catch (error) {
     if (isMoved(error)) return saveLayout(id, saved, sent)

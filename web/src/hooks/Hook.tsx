@@ -9,7 +9,7 @@ import { StatusBadge } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
 import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
-import { Facts, Loading, Section } from '../parts/Section'
+import { Facts, LoadingPage, Section } from '../parts/Section'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
 import { hooks as said } from '../words.hooks'
@@ -20,7 +20,7 @@ type Hook = Schemas['HookAnswer']
 export default function HookPage({ id }: { id: string }) {
   const found = useQuery({ queryKey: ['/v1/hooks', id], queryFn: () => get('/v1/hooks/{id}', { path: { id } }) })
   if (found.error && !found.data) return <Missing of="hooks" error={found.error} retry={() => found.refetch()} />
-  if (!found.data) return <Loading />
+  if (!found.data) return <LoadingPage />
   return <Shown hook={found.data} />
 }
 

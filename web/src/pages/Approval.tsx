@@ -13,7 +13,7 @@ import { Why } from '../effects/Why'
 import { Badge, ModeBadge } from '../parts/Badges'
 import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
-import { Copied, Facts, Loading, Section } from '../parts/Section'
+import { Copied, Facts, Loading, LoadingPage, Section } from '../parts/Section'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
@@ -67,7 +67,7 @@ function Neighbours({ id }: { id: string }) {
 export default function ApprovalPage({ id }: { id: string }) {
   const found = useApproval(id)
   if (found.error && !found.data) return <Missing of="approvals" error={found.error} retry={() => found.refetch()} />
-  if (!found.data) return <Loading />
+  if (!found.data) return <LoadingPage />
   const one = found.data
   return (
     <Page

@@ -15,7 +15,7 @@ import { Badge } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
 import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
-import { Facts, Loading, Section } from '../parts/Section'
+import { Facts, LoadingPage, Section } from '../parts/Section'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { pages } from '../words.pages'
@@ -29,7 +29,7 @@ export default function ConnectorPage({ id }: { id: string }) {
     queryFn: () => get('/v1/connectors/{id}', { path: { id } }),
   })
   if (found.error && !found.data) return <Missing of="connectors" error={found.error} retry={() => found.refetch()} />
-  if (!found.data) return <Loading />
+  if (!found.data) return <LoadingPage />
   const one = found.data
   return (
     <Page

@@ -13,7 +13,7 @@ import { type Field, type Texts, textOf, valuesOf } from '../forms/schema'
 import { Confirm } from '../parts/Confirm'
 import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
-import { Loading } from '../parts/Section'
+import { LoadingPage } from '../parts/Section'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Trouble } from '../parts/Trouble'
 import { pages } from '../words.pages'
@@ -38,7 +38,7 @@ const fieldsOf = (table: Kept): Field[] =>
 export default function Rows({ id }: { id: string }) {
   const found = useQuery({ queryKey: ['/v1/tables', id], queryFn: () => get('/v1/tables/{id}', { path: { id } }) })
   if (found.error && !found.data) return <Missing of="tables" error={found.error} retry={() => found.refetch()} />
-  if (!found.data) return <Loading />
+  if (!found.data) return <LoadingPage />
   return <Shown table={found.data} />
 }
 

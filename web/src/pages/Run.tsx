@@ -21,7 +21,7 @@ import { useFilters } from '../parts/filters'
 import { later } from '../parts/later'
 import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
-import { Loading } from '../parts/Section'
+import { LoadingPage } from '../parts/Section'
 import { Time, took } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
@@ -52,7 +52,7 @@ export default function RunPage({ id }: { id: string }) {
     if (heard && heard !== status) void run.refetch()
   }, [heard, status])
   if (run.error && !run.data) return <Missing of="runs" error={run.error} retry={() => run.refetch()} />
-  if (!run.data) return <Loading />
+  if (!run.data) return <LoadingPage />
   const one = run.data
   return (
     <Page

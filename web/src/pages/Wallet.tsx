@@ -9,7 +9,7 @@ import { Badge } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
 import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
-import { Copied, Facts, Loading, Section } from '../parts/Section'
+import { Copied, Facts, LoadingPage, Section } from '../parts/Section'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { useNames } from '../policy/names'
@@ -27,12 +27,12 @@ export default function WalletPage({ id }: { id: string }) {
   const found = useQuery({ queryKey: ['/v1/wallets', id], queryFn: () => get('/v1/wallets/{id}', { path: { id } }) })
   const names = useNames()
   if (found.error && !found.data) return <Missing of="wallets" error={found.error} retry={() => found.refetch()} />
-  if (!found.data) return <Loading />
+  if (!found.data) return <LoadingPage />
   const wallet = found.data
   return (
     <Page
       title={wallet.name}
-      className="details"
+      className="details wideway pair"
       name={
         <>
           <h1 dir="auto">{wallet.name}</h1>

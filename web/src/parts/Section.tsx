@@ -4,6 +4,7 @@ import { IconCheck, IconCopy } from '@tabler/icons-react'
 import { type ReactNode, useCallback, useId } from 'react'
 import { short } from '../model/amounts'
 import { words } from '../words'
+import { Bones } from './Bones'
 
 /** `at`: the fragment of an address that leads here. */
 type SectionProps = { title: string; at?: string; about?: ReactNode; actions?: ReactNode; children: ReactNode }
@@ -69,4 +70,14 @@ export const Loading = () => (
   <p className="quiet" role="status">
     {words.state.loading}
   </p>
+)
+
+/** A page of details that has not come yet. */
+export const LoadingPage = () => (
+  <>
+    <header className="top" />
+    <div className="content details">
+      <Bones tall many={3} />
+    </div>
+  </>
 )

@@ -4,6 +4,7 @@ import { useVirtualizer } from '@tanstack/react-virtual'
 import { type ReactNode, useEffect, useRef, useState } from 'react'
 import { Link } from 'wouter'
 import { words } from '../words'
+import { Bones } from './Bones'
 import { Trouble } from './Trouble'
 
 export type Column<T> = {
@@ -47,12 +48,7 @@ export function Table<T>({ label, columns, found, keyOf, href, empty, byHand }: 
     return () => watch.disconnect()
   }, [hasNextPage, isFetchingNextPage, fetchNextPage, byHand])
   if (found.error && !found.rows.length) return <Trouble error={found.error} retry={() => found.refetch()} />
-  if (found.isPending)
-    return (
-      <p className="quiet" role="status">
-        {words.state.loading}
-      </p>
-    )
+  if (found.isPending) return <Bones />
   if (!found.rows.length) return <>{empty}</>
   const template = columns.map((column, i) => column.width ?? (i ? 'auto' : 'minmax(0, 1fr)')).join(' ')
   const narrow = columns
