@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+import site_versions
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,11 +142,14 @@ def navigation(index: str, api: list[Path]) -> list[dict[str, Any]]:
     return [*found, {"API": [{page.stem.replace("-", " ").capitalize(): f"docs/api/{page.name}"} for page in api]}]
 
 
-def _config(stage_folder: Path, out: Path) -> dict[str, Any]:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+def _version() -> str:
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+def _config(stage_folder: Path, out: Path, *, is_kept: bool) -> dict[str, Any]:
     api = sorted((stage_folder / "docs" / "api").glob("*.md"))
     return {
-        "site_name": f"Dustrun {version}",
+        "site_name": f"Dustrun {_version()}",
         "docs_dir": str(stage_folder),
         "site_dir": str(out),
         "use_directory_urls": False,  # it can be read from a folder too
@@ -159,7 +163,7 @@ def _config(stage_folder: Path, out: Path) -> dict[str, Any]:
             ],
         },
         "plugins": ["search"],
-        "extra": {"generator": False},
+        "extra": {"generator": False} | ({"version": {"provider": "mike"}} if is_kept else {}),
         "markdown_extensions": ["tables", "pymdownx.superfences", {"toc": {"permalink": True}}],
         "validation": {
             "nav": {"omitted_files": "ignore"},  # single decisions: their page leads to them
@@ -242,11 +246,12 @@ def faults(out: Path) -> Iterator[str]:
                 yield f"{where} leads to {one}"
 
 
-def build(mkdocs: Path, out: Path) -> int:
-    """Builds the site; gives its number of pages. Raises `Broken`."""
+def build(mkdocs: Path, out: Path, *, is_kept: bool = False) -> int:
+    """Builds the site, with a selector of versions if it is kept beside others; gives its number of pages. Raises
+    `Broken`."""
     stage(WORK / "pages")
     config = WORK / "mkdocs.yml"
-    config.write_text(yaml.safe_dump(_config(WORK / "pages", out), sort_keys=False))
+    config.write_text(yaml.safe_dump(_config(WORK / "pages", out, is_kept=is_kept), sort_keys=False))
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     command = [str(mkdocs), "build", "--strict", "--clean", "--config-file", str(config)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -263,13 +268,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/site", description="Build the documentation site.")
     parser.add_argument("--mkdocs", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=WORK / "out", help="where to; default .tools/site/out")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep it there too, under its version")
     asked = parser.parse_args()
     try:
-        pages = build(asked.mkdocs, asked.out.resolve())
+        pages = build(asked.mkdocs, asked.out.resolve(), is_kept=asked.keep is not None)
     except Broken as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{pages} pages are in {asked.out}; open its index.html, or serve the folder.")
+    if asked.keep is not None:
+        site_versions.keep(asked.out, _version(), asked.keep)
+        print(f"{asked.keep} has {', '.join(site_versions.versions(asked.keep))}; serve that folder.")
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pictures
 import pytest
 import site_pages
+import site_versions
 import yaml
 
 from served import ROOT
@@ -73,6 +74,22 @@ def test_a_film_is_made_of_still_pictures() -> None:
     assert len(made) == 8 + int.from_bytes(made[4:8], "little")
     assert (made[:4], made[8:16], made.count(b"ANMF")) == (b"RIFF", b"WEBPVP8X", 2)
     assert len(made) < 2 * len(still) + 200
+
+
+def test_each_version_is_kept_and_the_latest_leads_to_the_newest_release(tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    for version in ("0.9.0", "0.10.0", "0.11.0rc1", "0.9.0"):
+        site = tmp_path / "site"
+        (site / "docs").mkdir(parents=True, exist_ok=True)
+        (site / "docs" / "page.html").write_text(f"of {version}")
+        site_versions.keep(site, version, folder)
+    listed = json.loads((folder / "versions.json").read_text())
+    assert {one["version"]: one["aliases"] for one in listed} == {"0.11.0rc1": [], "0.10.0": ["latest"], "0.9.0": []}
+    assert [one["version"] for one in listed] == ["0.11.0rc1", "0.10.0", "0.9.0"]
+    assert [(folder / one["version"] / "docs" / "page.html").read_text() for one in listed] == [
+        f"of {one['version']}" for one in listed
+    ]
+    assert '"../../0.10.0/docs/page.html"' in (folder / "latest" / "docs" / "page.html").read_text()
 
 
 @pytest.mark.long
