@@ -7,6 +7,7 @@ import { Loading, Section } from '../parts/Section'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { pages } from '../words.pages'
+import '../style/limits.css'
 
 const said = pages.wallets
 
