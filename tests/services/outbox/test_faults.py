@@ -268,6 +268,18 @@ async def test_displaced_that_was_paid_after_all_goes_on(behind: Outbox, proxy: 
     assert behind.balance(address(1)) == 5
 
 
+async def test_a_receipt_that_is_missing_for_some_blocks_displaces_nothing(behind: Outbox, proxy: ChainProxy) -> None:
+    status = await behind.pay("pay", transfer(address(1), 5))
+    proxy.hidden.add(status.transactions[0]["hash"])
+    for _ in range(8):
+        behind.node.mine()
+        await asyncio.sleep(0.2)
+    proxy.hidden.clear()
+    await behind.settled("pay")
+    assert "displaced" not in await behind.events("pay")
+    assert behind.balance(address(1)) == 5
+
+
 async def test_gap_that_a_stranger_left_is_filled(tmp_path: Path, node: Anvil) -> None:
     async with open_outbox(tmp_path, node, transaction_stuck_s=0.5) as outbox:
         _send_elsewhere(outbox, nonce=0)  # counted as pending, so that ours is signed behind it

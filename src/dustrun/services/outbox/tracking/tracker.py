@@ -159,6 +159,7 @@ _SHORTEST_MS, _LONGEST_MS = 100, 3_000
 _LONGEST_BACKOFF_MS = 30_000
 _MOST_RECEIPTS = 500
 _DISPLACED_EVERY_S = 60.0
+_SUSPECTED_S = 10.0
 _LAGS_MS, _LAGS_BLOCKS = 30_000, 5
 """How long a second endpoint may lag before that is told."""
 _OTHERS_LOOK_S = 0.5
@@ -168,9 +169,10 @@ _SHARED_MS = 2_000
 
 @dataclass(slots=True)
 class Suspicion:
-    """A nonce that seems used by another transaction, and the heads at which it seemed so."""
+    """A nonce that seems used by another transaction, the heads at which it seemed so, and since when."""
 
     heads: set[str] = field(default_factory=set)
+    since_s: float = field(default_factory=lambda: clock.monotonic_s())
 
 
 class Tracker:
@@ -411,7 +413,8 @@ class Tracker:
         self, chain: LiveChain, head: Block, left: Sequence[TrackedTransaction], used: Mapping[str, int]
     ) -> list[TrackedTransaction]:
         """Marks transactions whose nonce is used deep enough although no attempt has a receipt. It must seem so at two
-        heads, as an endpoint may lag. Returns the others."""
+        heads and for some seconds, as an endpoint may lag: two that are at different heads show both at once. Returns
+        the others."""
         rest = []
         for one in left:
             if one.nonce >= used[one.row.sender]:
@@ -420,9 +423,10 @@ class Tracker:
                 continue
             deep = max(0, head.number - one.row.confirmations + 1)
             if await chain.nonce_at(one.row.sender, deep) > one.nonce:
-                heads = self._suspicions[one.row.id].heads
-                heads.add(head.hash)
-                if len(heads) > 1:
+                suspicion = self._suspicions[one.row.id]
+                suspicion.heads.add(head.hash)
+                lasts_s = clock.monotonic_s() - suspicion.since_s
+                if len(suspicion.heads) > 1 and lasts_s >= max(_SUSPECTED_S, 2 * self._block_ms / 1000):
                     await chain.verify(afresh=True)
                     if not await self._is_withheld(one):
                         await self._displace(one)
