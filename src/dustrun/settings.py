@@ -232,6 +232,10 @@ class Settings(BaseSettings):
         "5", pattern=_USD, description="Maximum cost of all turns of one key in 24 hours, in US dollars."
     )
 
+    max_assistant_tokens: int | None = Field(
+        None, ge=0, description="Maximum tokens of all turns of one organisation's assistant in 24 hours; empty: any."
+    )
+
     oauth_issuer: str | None = Field(
         None,
         pattern=r"^https?://[^\s?#]+$",

@@ -27,6 +27,7 @@ export const people = {
     tables: 'Tables',
     tableRows: 'Rows in tables',
     tableBytes: 'Size of tables',
+    assistantTokens: 'Tokens of the assistant in 24 hours',
     runs: 'Runs',
   } as Record<string, string>,
   invite: 'Invite',

@@ -32,6 +32,7 @@ from dustrun.records import dataclass
 from dustrun.sdk.llm.connection import ModelData
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import principal_of
+from dustrun.services.access.organizations import need_tokens
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.connections import Connections
 from dustrun.services.data import conversations
@@ -280,6 +281,7 @@ class Turns:
             get_conversation(tx, principal, conversation_id)
             if turns.find_open(tx, conversation_id) is not None:
                 raise Conflict("A turn of the conversation is under way; wait for its end.", code=Code.TURN_OPEN)
+            need_tokens(tx, principal.org_id, self._settings.max_assistant_tokens)
             turn = insert_turn(tx, principal, conversation_id, asked)
             self._is_ours(tx, turn)
             return turn

@@ -71,7 +71,9 @@ async def list_organizations(call: Call, paging: Paged) -> Page[OrganizationRow]
 class QuotaAnswer(Answer):
     """How much the organisation has of something."""
 
-    name: str = Field(description="`connectors`, `hooks`, `tables`, `tableRows`, `tableBytes` or `runs`.")
+    name: str = Field(
+        description="`connectors`, `hooks`, `tables`, `tableRows`, `tableBytes`, `assistantTokens` or `runs`."
+    )
     used: int
     limit: int | None = Field(description="Null: there is no limit.")
     setting: str | None = Field(description="The server's setting that limits it.")

@@ -48,7 +48,13 @@ class TurnAnswer(Answer):
     "/v1/conversations/{id}/turns",
     permission="assistant:use",
     answers=TurnAnswer,
-    refusals=[Code.CONVERSATION_UNKNOWN, Code.WORKFLOW_UNKNOWN, Code.TURN_OPEN, Code.MODEL_UNPRICED],
+    refusals=[
+        Code.CONVERSATION_UNKNOWN,
+        Code.WORKFLOW_UNKNOWN,
+        Code.TURN_OPEN,
+        Code.ASSISTANT_LIMIT,
+        Code.MODEL_UNPRICED,
+    ],
     shape=as_it_is,
     example={"text": "Which workflows failed last night?"},
 )

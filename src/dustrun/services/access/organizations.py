@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dustrun import clock, ids
-from dustrun.errors import Code, NotFound
+from dustrun.errors import Code, Conflict, NotFound
 from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import make_key
@@ -14,7 +14,7 @@ from dustrun.settings import Settings
 from dustrun.storage.access import keys
 from dustrun.storage.access import organizations as rows
 from dustrun.storage.access.organizations import OrganizationRow
-from dustrun.storage.data import connectors, managed_tables
+from dustrun.storage.data import connectors, conversation_turns, managed_tables
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -53,6 +53,22 @@ def used_up(what: str, used: int, limit: int, setting: str, has: str = "has") ->
     )
 
 
+def assistant_tokens(tx: Tx, org_id: str) -> int:
+    """The tokens that an organisation's assistant has used in the last 24 hours."""
+    return conversation_turns.count_tokens(tx, org_id, clock.now_ms() - 86_400_000)
+
+
+def need_tokens(tx: Tx, org_id: str, most: int | None) -> None:
+    """Raises `Conflict` if the assistant has used what it may; turns under way go on to their end."""
+    if most is not None and (used := assistant_tokens(tx, org_id)) >= most:
+        raise Conflict(
+            f"The organisation's assistant has used {used} tokens in 24 hours, and may use {most} (setting "
+            "max_assistant_tokens). Wait until its turns are a day old, or have whoever runs the server raise the "
+            "setting.",
+            code=Code.ASSISTANT_LIMIT,
+        )
+
+
 class Organizations:
     """Use cases of organisations."""
 
@@ -79,6 +95,10 @@ class Organizations:
             QuotaUse("tables", tables, settings.max_tables, "max_tables", _DELETES),
             QuotaUse("tableRows", table_rows, settings.max_table_rows, "max_table_rows", _DELETES),
             QuotaUse("tableBytes", table_bytes, settings.max_table_bytes, "max_table_bytes", _DELETES),
+            QuotaUse(
+                *("assistantTokens", assistant_tokens(tx, org_id), settings.max_assistant_tokens),
+                *("max_assistant_tokens", "Those of turns that are a day old do not count."),
+            ),
             QuotaUse("runs", rows.count_runs(tx, org_id), None, None, ends),
         ]
 

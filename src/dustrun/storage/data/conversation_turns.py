@@ -11,8 +11,8 @@ from sqlalchemy import bindparam as b
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import api_keys, messages
 from dustrun.storage.db.tables import message_parts as p
-from dustrun.storage.db.tables import messages
 from dustrun.storage.db.tables import turn_events as e
 from dustrun.storage.db.tables import turns as t
 
@@ -82,6 +82,11 @@ _QUESTIONS = Statement(
 )
 _COSTS = Statement(
     sa.select(t.c.cost).where(t.c.key_id == b("key_id"), t.c.created_at >= b("since"), t.c.message_id != b("but"))
+)
+_USED = Statement(  # by the index of turns of keys
+    sa.select(t.c.usage).where(
+        t.c.key_id.in_(sa.select(api_keys.c.id).where(api_keys.c.org_id == b("org_id"))), t.c.created_at >= b("since")
+    )
 )
 _UPDATE = Statement(
     sa.update(t)
@@ -162,6 +167,12 @@ def list_questions(tx: Tx, conversation_id: str, key_id: str) -> list[str]:
 def list_costs(tx: Tx, key_id: str, since: int, but: str = "") -> list[str]:
     """The costs of a key's turns since a time, but for one, each in US dollars."""
     return [row[0] for row in tx.all(_COSTS, key_id=key_id, since=since, but=but)]
+
+
+def count_tokens(tx: Tx, org_id: str, since: int) -> int:
+    """The tokens that an organisation's turns have used since a time, as far as their requests have ended."""
+    used = (loads_own(row[0]) for row in tx.all(_USED, org_id=org_id, since=since))
+    return sum(int(one.get("inputTokens", 0)) + int(one.get("outputTokens", 0)) for one in used)
 
 
 def update(
