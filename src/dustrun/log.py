@@ -365,7 +365,9 @@ class Trouble:
     def __init__(self, logger: Logger, level: int, event: str) -> None:
         self._logger, self._level, self._event = logger, level, event
         self._lock = threading.Lock()
-        self._failing: set[str] = set()
+        self.failing: set[str] = set()
+        """The sides that are not well: read it before `end`, which is asked after all that goes well."""
+
         self._began_s = self._told_s = self._met_s = 0.0
         self._failures = 0
 
@@ -374,8 +376,8 @@ class Trouble:
         are well."""
         now_s = clock.monotonic_s()
         with self._lock:
-            is_new = not self._failing
-            self._failing.add(side)
+            is_new = not self.failing
+            self.failing.add(side)
             self._met_s = now_s
             if is_new:
                 self._began_s, self._failures = now_s, 0
@@ -388,14 +390,14 @@ class Trouble:
 
     def end(self, side: str = "") -> None:
         """A side is well. Told only after some seconds without a failure: what fails now and then is one trouble."""
-        if side not in self._failing:
+        if side not in self.failing:
             return
         now_s = clock.monotonic_s()
         with self._lock:
-            if now_s - self._met_s < _CALM_S or side not in self._failing:
+            if now_s - self._met_s < _CALM_S or side not in self.failing:
                 return
-            self._failing.discard(side)
-            if self._failing:
+            self.failing.discard(side)
+            if self.failing:
                 return
             lasted = self._figures(now_s)
         self._logger.info(f"{self._event}: over", **lasted)

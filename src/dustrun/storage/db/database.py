@@ -406,7 +406,8 @@ class Database:
             if isinstance(translated, StoreUnavailable):
                 self.trouble.meet(error, "reads")
             raise translated from error
-        self.trouble.end("reads")
+        if self.trouble.failing:
+            self.trouble.end("reads")
         return result
 
     def _read_once(self, query: Callable[[Tx], T]) -> T:

@@ -109,7 +109,8 @@ class GroupCommit:
         started, outcome = clock.monotonic_s(), GroupOutcome()
         try:
             self._execute(group, outcome, apart=apart)
-            self._database.trouble.end("writes")
+            if self._database.trouble.failing:
+                self._database.trouble.end("writes")
         except Exception as error:
             outcome = self._fail(group, error)
         note(group, started)
@@ -142,7 +143,8 @@ class GroupCommit:
         outcome = GroupOutcome()
         try:
             self._database.commit()
-            self._database.trouble.end("writes")
+            if self._database.trouble.failing:
+                self._database.trouble.end("writes")
             outcome.done = group
         except Exception as error:
             outcome = self._fail(group, error)

@@ -177,7 +177,8 @@ class PipelinedGroups:
             left = await group.transaction.execute(group.waiters)
             self._queue.extendleft(reversed(left))
             outcome.is_settled, self._in_doubt = self._in_doubt, False
-            self._database.trouble.end("writes")
+            if self._database.trouble.failing:
+                self._database.trouble.end("writes")
         except Exception as error:
             self._session.drop()
             outcome = failure_of(group.waiters, error, self._database)
