@@ -450,6 +450,9 @@ class World:
             self._has_default_wallet = True
         return str(self.call("POST", "/v1/wallets", {"name": "fuzzed"})["id"])
 
+    def template(self) -> str:
+        return str(self.call("POST", "/v1/templates", {"sourceWorkflowId": self.draft(), "name": "fuzzed"})["id"])
+
     def sender(self) -> dict[str, Any]:
         """A wallet with coins that may do anything."""
         if self._sender is None:
@@ -746,6 +749,15 @@ HELP: dict[str, Adapt] = {
     "get_trigger": lambda _, case: _path(case, type="manual"),
     "get_workflow_template": _id_of(lambda _: "price-alert"),
     "use_workflow_template": _id_and_body(lambda _: "price-alert", {"keepExamples": True}),
+    "create_template": lambda world, case: _body(case, {"sourceWorkflowId": world.draft(), "name": "fuzzed"}),
+    "update_template": _id_and_body(World.template, {"name": "renamed"}),
+    "delete_template": _id_of(World.template),
+    "rollback_template": _id_and_body(World.template, {"targetVersion": 1}),
+    "list_template_versions": _id_of(World.template),
+    "count_template_versions": _id_of(World.template),
+    "get_template_version": lambda world, case: _path(case, id=world.template(), number=1),
+    "get_template_stats": _id_of(World.template),
+    "find_template_of_workflow": lambda world, case: _path(case, workflowId=world.draft()),
     "test_trigger": _test_trigger,
     "start_backtest": _id_and_body(World.ticking, _PAST),
     "list_backtests": _id_of(World.ticking),

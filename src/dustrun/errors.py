@@ -177,6 +177,7 @@ class Code(enum.IntEnum):
     WALLET_CANNOT_SIGN = 409042, "The wallet is watch-only or archived."
     POLICY_VERSION_MOVED = 409043, "The policy is not at the version that the caller expected."
     TABLE_VALUE_TAKEN = 409130, "Another row already has this primary key or this value in a unique column."
+    TEMPLATE_LIMIT = 409132, "The organisation has the maximum number of templates, or the template of versions."
     TABLE_LIMIT = 409131, "The change would exceed the limits of the organisation's tables."
     CONNECTOR_IN_USE = 409030, "Workflows use the connector; `details` lists them, and `force=true` deletes it anyway."
     IMPORT_NAME_TAKEN = 409140, "An imported document already has this name."

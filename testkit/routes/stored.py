@@ -145,6 +145,8 @@ class Stored:
 
     async def _workflows(self) -> None:
         large = self.known["large"] = await self.workflow(LARGE)
+        template = await self.send("POST", "/v1/templates", {"sourceWorkflowId": large})
+        self.known["template"] = str(template["id"])
         await self.send("POST", f"/v1/workflows/{large}/publish")
         await self.send("PUT", f"/v1/workflows/{large}", {"definition": CHANGED})
         self.known["spends"] = await self.workflow(many_spends(900))

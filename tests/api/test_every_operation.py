@@ -257,6 +257,7 @@ async def _workflows(tour: Tour) -> None:
     await tour.call("list_workflow_templates", query="?category=money")
     await tour.call("get_workflow_template", id="price-alert")
     await tour.call("use_workflow_template", id="price-alert")
+    await _own_templates(tour)
     await tour.call("validate_workflow")
     await tour.call("update_workflow", {"expectedCurrentVersion": made["version"], "maxRuns": 100}, **at)
     await tour.call("get_draft", **at)
@@ -422,6 +423,20 @@ async def _money(tour: Tour) -> None:
     await tour.until(await tour.start(await tour.workflow("Sign", {"sign": sign})), "success")
     signature = (await tour.call("list_signatures"))["items"][0]
     await tour.call("get_signature", id=signature["id"])
+
+
+async def _own_templates(tour: Tour) -> None:
+    source = (await tour.call("create_workflow", {"name": "Source"}))["id"]
+    made = {"id": (await tour.call("create_template", {"sourceWorkflowId": source, "name": "Our way"}))["id"]}
+    await tour.call("recommend_templates", query="?limit=3")
+    await tour.call("find_template_of_workflow", workflowId=source)
+    await tour.call("update_template", **made)
+    await tour.call("list_template_versions", **made)
+    await tour.call("count_template_versions", **made)
+    await tour.call("get_template_version", **made, number=1)
+    await tour.call("rollback_template", **made)
+    await tour.call("get_template_stats", **made)
+    await tour.call("delete_template", **made)
 
 
 async def _transactions(tour: Tour) -> None:

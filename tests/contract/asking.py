@@ -12,7 +12,7 @@ from typing import Any
 
 from testkit.fuzz_world import World, succeed
 
-ID = re.compile(r"\b(?:wf|run|conn|wal|key|msg|conv|org|tbl|tx|sig|apr|evt|gap|sub|hook|dlv)_[0-9a-z]{26}\b")
+ID = re.compile(r"\b(?:wf|run|conn|wal|key|msg|conv|org|tbl|tx|sig|apr|evt|gap|sub|hook|dlv|tpl)_[0-9a-z]{26}\b")
 DOCUMENT = json.loads((Path(__file__).parents[2] / "docs/reference/openapi.json").read_text())
 OPERATIONS = {
     operation["operationId"]: (method.upper(), path)

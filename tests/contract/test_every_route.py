@@ -32,6 +32,9 @@ _LIMITED_PATHS = (
     "/v1/api-keys/{id}",
     "/v1/sessions/{id}",
     "/v1/search/similar/",
+    "/v1/templates/{id}/versions",
+    "/v1/templates/{id}/stats",
+    "/v1/templates/by-source-workflow/",
 )
 """What is named there is of a workflow or wallet, or is a wider key."""
 _FORBIDDEN = {
@@ -66,6 +69,10 @@ _FORBIDDEN = {
     "run_inline_sync",
     "create_workflow",
     "use_workflow_template",
+    "create_template",
+    "update_template",
+    "delete_template",
+    "rollback_template",
     "import_workflow",
     "apply_files",
     "create_wallet",
@@ -351,8 +358,10 @@ def _check_stranger(everybody: Everybody, asked: Asked) -> None:
     if asked.name == "stream_run":
         assert (answer.status, "event: " in answer.text) == (200, False)
     else:
-        is_shared = asked.path.startswith("/v1/templates/")  # the same for every organisation
+        is_shared = asked.name in ("get_workflow_template", "use_workflow_template")  # the same for every organisation
         is_own = ("{id}" in asked.path and not is_shared) or asked.name in (
+            "create_template",
+            "find_template_of_workflow",
             "release_spends",
             "evaluate_expression",
             "get_operation_type",

@@ -29,7 +29,7 @@ from testkit.server_process import ServerProcess
 
 _ENDS = {
     *("revoke_key", "delete_table", "delete_connector", "archive_wallet", "delete_contract", "delete_role"),
-    *("delete_service_account", "remove_passkey"),
+    *("delete_service_account", "remove_passkey", "delete_template"),
 }
 _MARKS = {"store_facts"}
 """What a restore writes itself."""
@@ -49,6 +49,7 @@ def _do_everything(world: World, base: str) -> None:
             method, base + path.format(**asked.path_parameters), json=asked.body, headers=headers, timeout=30
         )
         assert answer.status_code == 200, (name, answer.text)
+    world.call("POST", f"/v1/templates/{world.template()}/use", {})
     world.call("GET", "/v1/audit/keys")  # the first look makes one
     _provision(world, base)
     conversation = world.conversation()

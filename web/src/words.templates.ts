@@ -4,7 +4,7 @@ export const templates = {
   search: 'Search templates',
   category: 'What it is for',
   all: 'All',
-  categories: { money: 'Money', watch: 'Watch', people: 'People', data: 'Data', start: 'First steps' },
+  categories: { money: 'Money', watch: 'Watch', people: 'People', data: 'Data', start: 'First steps', org: 'Our own' },
   use: 'Use it',
   useOf: (name: string) => `Use it: ${name}`,
   start: 'Start from a template',

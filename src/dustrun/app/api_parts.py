@@ -41,6 +41,7 @@ from dustrun.services.data.variables import Keeping, Variables
 from dustrun.services.imports.document_imports import DocumentImports
 from dustrun.services.maintenance import Retention
 from dustrun.services.outbox.operations import Operations
+from dustrun.services.own_templates import OwnTemplates
 from dustrun.services.preview.policy_trials import PolicyTrials
 from dustrun.services.runs.approvals import Approvals
 from dustrun.services.runs.engine_port import Engine
@@ -98,6 +99,7 @@ def make_parts(
         workflow_files=WorkflowFiles(base.database, base.writer, workflows, base.catalog.specs()),
         acceptances=Acceptances(base.database, base.writer, base.gate, base.catalog.specs(), base.slices),
         versions=Versions(base.database),
+        own_templates=OwnTemplates(base.database, base.writer, base.catalog.specs()),
         slices=base.slices,
         runs=runs,
         starts=starts,

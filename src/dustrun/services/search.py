@@ -19,7 +19,7 @@ from dustrun.errors import Code, NotFound
 from dustrun.records import dataclass
 from dustrun.services.access.paging import Page, Paging
 from dustrun.services.access.principal import Principal
-from dustrun.services.templates.templates import list_templates
+from dustrun.services.templates.templates import Template, list_templates, of_own
 from dustrun.storage.data import catalog as imported
 from dustrun.storage.data.catalog import FoundOperation
 from dustrun.storage.db.database import Database
@@ -27,7 +27,9 @@ from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import run_lists
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
+from dustrun.storage.workflows import templates as own_templates
 from dustrun.storage.workflows import workflows
+from dustrun.storage.workflows.templates import TemplateRow
 from dustrun.storage.workflows.workflows import ListedWorkflow, WorkflowFilters
 
 Kind = Literal["workflow", "run", "action", "trigger", "operation", "template", "connector_def", "doc"]
@@ -94,6 +96,16 @@ async def find(
     return Page(found[paging.offset : end], paging.limit, paging.offset, has_more=len(found) > end), len(found)
 
 
+def recommend(entries: Sequence[Entry], own: Sequence[ListedWorkflow], most: int) -> list[Hit]:
+    """The templates most like what the workflows are made of; those that come with the server, if there are none."""
+    known = [one for one in entries if one.hit.type == "template"]
+    made_of = " ".join(name for one in own for name in one.node_types)
+    wanted = Entry(Hit(type="workflow", id="", name=""), made_of)
+    found = nearest(wanted, [*known, wanted], most)
+    rest = [one.hit for one in known if all(one.hit.id != hit.id for hit in found)]
+    return [*found, *rest][:most]
+
+
 def _may_see(principal: Principal, hit: Hit) -> bool:
     return hit.type != "template" or principal.may("workflow:read")
 
@@ -130,6 +142,8 @@ async def find_similar(
     seen = [one for one in entries if one.hit.type in _COMPARABLE and _may_see(principal, one.hit)]
     if principal.may("workflow:read"):
         seen += await database.read(lambda tx: _workflow_entries(tx, principal, id if kind == "workflow" else None))
+        own = await database.read(lambda tx: _own_templates(tx, principal))
+        seen += [template_entry(of_own(one)) for one in own]
     subject = next((one for one in seen if (one.hit.type, one.hit.id) == (kind, id)), None)
     if subject is None:
         raise NotFound(f'There is no {kind} "{id}".', code=_UNKNOWN.get(kind, Code.TYPE_UNKNOWN))
@@ -172,12 +186,20 @@ def _stored(tx: Tx, principal: Principal, asked: Asked) -> Iterator[Hit]:
     if "workflow" in asked.kinds and reads_workflows:
         rows = workflows.find_words(tx, principal.org_id, asked.words, only, MOST)
         yield from (_scored(asked, _workflow(one)) for one in rows)
+    if "template" in asked.kinds and reads_workflows:
+        entries = (template_entry(of_own(one)) for one in _own_templates(tx, principal))
+        yield from (hit for hit in (_match(asked, one) for one in entries) if hit is not None)
     if "run" in asked.kinds and principal.may("run:read"):
         yield from _runs(tx, principal, asked, only)
     if "operation" in asked.kinds and reads_workflows:
         text = " ".join(asked.words)
         for one in imported.search(tx, principal.org_id, text, api="", limit=MOST, offset=0):
             yield _scored(asked, _operation(one))
+
+
+def _own_templates(tx: Tx, principal: Principal) -> list[TemplateRow]:
+    found = own_templates.list_all(tx, principal.org_id)
+    return [one for one in found if principal.may_use_workflow(one.source_workflow_id)]
 
 
 def _workflow(found: ListedWorkflow) -> Hit:
@@ -253,16 +275,21 @@ def _entries(catalog: Catalog) -> Iterator[Entry]:
             tags = [str(tag) for tag in one.get("tags") or ()]
             hit = Hit(type=kind, id=one["type"], name=one["type"], description=summary, category=category, tags=tags)
             yield _entry(hit)
-    for template in list_templates():
-        about = Hit(
-            type="template",
-            id=template.id,
-            name=template.name,
-            description=template.description,
-            category=template.category,
-            workflow_type=template.trigger_type,
-        )
-        yield _entry(about, *template.types)
+    yield from map(template_entry, list_templates())
+
+
+def template_entry(template: Template) -> Entry:
+    """A template, as a search finds it."""
+    about = Hit(
+        type="template",
+        id=template.id,
+        name=template.name,
+        description=template.description,
+        category=template.category,
+        tags=[] if template.own is None else template.own.tags.split(),
+        workflow_type=template.trigger_type,
+    )
+    return _entry(about, *template.types)
 
 
 def _entry(hit: Hit, *more: str) -> Entry:

@@ -39,6 +39,7 @@ from dustrun.services.hooks.hooks import Hooks
 from dustrun.services.imports.document_imports import DocumentImports
 from dustrun.services.maintenance import Retention
 from dustrun.services.outbox.operations import Operations
+from dustrun.services.own_templates import OwnTemplates
 from dustrun.services.preview.dust_plans import DustPlans
 from dustrun.services.preview.fund_needs import Funds
 from dustrun.services.preview.policy_trials import PolicyTrials
@@ -215,6 +216,7 @@ class Parts:
     workflow_files: WorkflowFiles
     acceptances: Acceptances
     versions: Versions
+    own_templates: OwnTemplates
     slices: Slices
     runs: Runs
     starts: Starts

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 from dustrun.catalog import Catalog
+from dustrun.core.workflow.definition import UNBOUND
 from dustrun.core.workflow.specs import NodeSpec
 from dustrun.errors import Invalid, Problem
 from dustrun.records import dataclass
@@ -137,6 +138,8 @@ def _setting(node_id: str, node: Mapping[str, Any], spec: NodeSpec | None, path:
     if kind is None:
         return None
     about = _about_input(node, name) if name is not None else _about_setting(spec, field)
+    if text.startswith(f"{UNBOUND}secret-"):
+        about = f"{about or 'What was left out.'} It was a secret: name it by an expression, {{{{$env.NAME}}}}."
     called = name or ".".join((node_id, *map(str, path)))
     return Blank(called, kind, node_id, field, name is not None, about, text, (), ((node_id, *path),))
 
@@ -144,6 +147,8 @@ def _setting(node_id: str, node: Mapping[str, Any], spec: NodeSpec | None, path:
 def _kind_of(text: str, field: str, is_input: bool, is_table: bool) -> Kind | None:
     if is_table:
         return "table"
+    if text.startswith(UNBOUND):
+        return "text"
     if "{{" in text:
         return None
     if _NOBODYS.match(text):

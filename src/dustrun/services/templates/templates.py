@@ -15,10 +15,13 @@ from typing import Any, Final
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, NotFound
 from dustrun.records import dataclass
+from dustrun.storage.workflows.templates import TemplateRow
 
 _DATA: Final = Path(__file__).with_name("data")
 CATEGORIES: Final = ("money", "watch", "people", "data", "start")
 """In the order in which they are shown."""
+OWN: Final = "org"
+"""The category of those that the organisation has made."""
 FIRST: Final = "take-profit"
 """The one that a first visit offers."""
 
@@ -35,6 +38,9 @@ class Template:
     payload: dict[str, Any]
     trigger_type: str
     types: tuple[str, ...]
+    node_count: int
+    own: TemplateRow | None = None
+    """None: it comes with the server."""
 
 
 @functools.cache
@@ -49,19 +55,31 @@ def _read(category: str, path: Path) -> Template:
     nodes = definition["nodes"]
     trigger = nodes[definition["triggerNodeIds"][0]]["type"]
     types = tuple(sorted({node["type"] for node in nodes.values()}))
+    about = (path.stem, category, document["name"], document["description"])
+    return Template(*about, definition, document["payload"], trigger, types, len(nodes))
+
+
+def of_own(row: TemplateRow) -> Template:
+    """One that the organisation has made."""
+    definition = exact_json.loads(row.definition) if row.definition else {}
+    types = tuple(sorted(row.node_types.split()))
     return Template(
-        path.stem, category, document["name"], document["description"], definition, document["payload"], trigger, types
+        row.id, OWN, row.name, row.description, definition, {}, row.trigger_type, types, row.node_count, row
     )
 
 
-def list_templates(q: str | None = None, category: str | None = None) -> Sequence[Template]:
-    """Those of a category whose name, description or node types contain every word of `q`."""
+def list_templates(
+    q: str | None = None, category: str | None = None, own: Sequence[TemplateRow] = ()
+) -> Sequence[Template]:
+    """Those of a category whose name, description, tags or node types contain every word of `q`; own ones first."""
     words = (q or "").lower().split()
-    return [one for one in _all() if category in (None, one.category) and all(word in _text(one) for word in words)]
+    known = (*map(of_own, own), *_all())
+    return [one for one in known if category in (None, one.category) and all(word in _text(one) for word in words)]
 
 
 def _text(one: Template) -> str:
-    return " ".join((one.id, one.name, one.description, *one.types)).lower()
+    tags = one.own.tags if one.own is not None else ""
+    return " ".join((one.id, one.name, one.description, tags, *one.types)).lower()
 
 
 def get_template(template_id: str) -> Template:

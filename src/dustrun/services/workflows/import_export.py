@@ -35,6 +35,8 @@ NAMED = ("connector", "wallet", "workflow")
 MAX_NAME = 100
 _ID = re.compile(r"(conn|wal|wf)_[0-9a-hjkmnp-tv-z]{26}")
 _KINDS = {"conn": "connector", "wal": "wallet", "wf": "workflow"}
+_HELD = ("default", "const", "enum", "examples")
+"""What says in a field's schema which value the field has."""
 _FILE_NAME = re.compile(r"[^a-z0-9]+")
 
 
@@ -196,8 +198,12 @@ def _strip(value: Any, path: str, own_id: str, names: _Names, secret_fields: Any
     if isinstance(value, dict):
         is_pair = is_secret_pair(value)
         is_schema = path.endswith(".properties")  # there a name names a field, not what the field holds
+        around, _, own = path.rpartition(".")
+        of_secret = around.endswith(".properties") and is_secret_name(own)
 
         def is_named(key: str) -> bool:
+            if of_secret and key in _HELD:
+                return True
             return key in secret_fields or (is_secret_name(key) and not is_schema) or (is_pair and key == "value")
 
         return {

@@ -68,6 +68,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.hooks import reading
+from dustrun.storage.workflows import templates as template_rows
 from dustrun.storage.workflows import versions as version_rows
 from dustrun.storage.workflows import workflows as rows
 from dustrun.storage.workflows.latest_runs import list_latest
@@ -104,6 +105,8 @@ class NewWorkflow:
     unique_name: bool = False
     folder: str | None = None
     tags: Sequence[str] = ()
+    template: tuple[str, int] | None = None
+    """The own template that it is made from, and its version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +341,8 @@ class Workflows:
             calls.need_callable(tx, principal, version)
             hands.note(tx, principal, "name", row.id, is_new=True)
             audit.record(tx, principal, "workflow.create", row.id, name=row.name)
+            if new.template is not None:
+                template_rows.note_use(tx, *new.template, row.id, row.created_at)
             moved = reckon_reach(tx, principal) if row.folder or row.tags else ()
             return _load(tx, row, 1)
 

@@ -194,6 +194,47 @@ version_acceptances = Table(
     ForeignKeyConstraint(["workflow_id", "version"], ["workflow_versions.workflow_id", "workflow_versions.version"]),
 )
 
+workflow_templates = Table(
+    "workflow_templates",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("source_workflow_id", Text, nullable=False, comment="what it was made from"),
+    Column("current", Integer, nullable=False, comment="the version that is used"),
+    Column("created_by", Text, nullable=False, comment="id of the key"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("ix_workflow_templates_org_id_id", "org_id", "id"),
+    comment="an organisation's own; those that come with the server are files",
+)
+
+template_versions = Table(
+    "template_versions",
+    metadata,
+    Column("template_id", Text, ForeignKey("workflow_templates.id"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("tags", Text, nullable=False, comment="as of workflows"),
+    Column("definition", Text, nullable=False, comment="JSON, without secrets, connectors, wallets and pinned results"),
+    Column("trigger_type", Text, nullable=False),
+    Column("node_types", Text, nullable=False, comment="as of versions of workflows"),
+    Column("node_count", Integer, nullable=False),
+    Column("version_by", Text, nullable=False, comment="id of the key"),
+    Column("version_at", BigInteger, nullable=False),
+)
+
+template_uses = Table(
+    "template_uses",
+    metadata,
+    Column("workflow_id", Text, ForeignKey("workflows.id"), primary_key=True),
+    Column("template_id", Text, ForeignKey("workflow_templates.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    Index("ix_template_uses_template_id", "template_id"),
+    comment="workflows that were made from an own template",
+)
+
 hands = Table(
     "hands",
     metadata,
