@@ -757,7 +757,7 @@ HELP: dict[str, Adapt] = {
     "count_template_versions": _id_of(World.template),
     "get_template_version": lambda world, case: _path(case, id=world.template(), number=1),
     "get_template_stats": _id_of(World.template),
-    "find_template_of_workflow": lambda world, case: _path(case, workflowId=world.draft()),
+    "find_template_of_workflow": lambda world, case: _path(case, id=world.draft()),
     "test_trigger": _test_trigger,
     "start_backtest": _id_and_body(World.ticking, _PAST),
     "list_backtests": _id_of(World.ticking),

@@ -429,7 +429,7 @@ async def _own_templates(tour: Tour) -> None:
     source = (await tour.call("create_workflow", {"name": "Source"}))["id"]
     made = {"id": (await tour.call("create_template", {"sourceWorkflowId": source, "name": "Our way"}))["id"]}
     await tour.call("recommend_templates", query="?limit=3")
-    await tour.call("find_template_of_workflow", workflowId=source)
+    await tour.call("find_template_of_workflow", id=source)
     await tour.call("update_template", **made)
     await tour.call("list_template_versions", **made)
     await tour.call("count_template_versions", **made)

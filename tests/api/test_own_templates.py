@@ -89,7 +89,7 @@ async def test_versions_of_a_template(server: Composition) -> None:
     workflow = await owner.create_workflow(name="Payroll")
     made = (await owner.post("/v1/templates", {"sourceWorkflowId": workflow["id"], "name": "First"})).data
     path = f"/v1/templates/{made['id']}"
-    assert (await owner.get(f"/v1/templates/by-source-workflow/{workflow['id']}")).data["id"] == made["id"]
+    assert (await owner.get(f"/v1/workflows/{workflow['id']}/template")).data["id"] == made["id"]
     second = (await owner.send("PATCH", path, {"name": "Second", "tags": ["pay"]})).data
     assert (second["name"], second["tags"], second["version"], second["currentVersion"]) == ("Second", ["pay"], 2, 2)
     assert second["definition"] == made["definition"]
@@ -106,7 +106,7 @@ async def test_versions_of_a_template(server: Composition) -> None:
     await owner.send("DELETE", path)
     assert (await owner.get(path)).code == 404015
     assert (await owner.get(f"/v1/workflows/{used['id']}")).data["description"] == "Pays."
-    assert (await owner.get(f"/v1/templates/by-source-workflow/{workflow['id']}")).data is None
+    assert (await owner.get(f"/v1/workflows/{workflow['id']}/template")).data is None
 
 
 async def test_a_workflow_that_names_itself_names_its_copy_in_the_copy(server: Composition) -> None:

@@ -34,7 +34,6 @@ _LIMITED_PATHS = (
     "/v1/search/similar/",
     "/v1/templates/{id}/versions",
     "/v1/templates/{id}/stats",
-    "/v1/templates/by-source-workflow/",
 )
 """What is named there is of a workflow or wallet, or is a wider key."""
 _FORBIDDEN = {

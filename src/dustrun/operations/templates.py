@@ -16,7 +16,7 @@ from dustrun.errors import Code, Invalid
 from dustrun.operations.declaration.answers import MADE, Answer, From, PageAnswer, Time, page_shape
 from dustrun.operations.declaration.encoding import data_of
 from dustrun.operations.declaration.fields import MAX_INTEGER, Description, Name, Paged, Text
-from dustrun.operations.declaration.operation import Named, Noun
+from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.operations.shapes.workflows import Tags, WorkflowAnswer, WorkflowContent, workflow_shape
 from dustrun.operations.workflows import new_workflow
@@ -165,7 +165,6 @@ class TemplateStatsAnswer(Answer):
 
 _UNKNOWN_VERSION = [Code.TEMPLATE_UNKNOWN, Code.VERSION_UNKNOWN]
 _NEWEST = 100
-SourceId = Annotated[str, Named("workflowId"), Field(max_length=64, description="Id of the workflow.")]
 Most = Annotated[int, Field(ge=1, le=100, description="How many, at most.")]
 BlankName = Annotated[str, StringConstraints(max_length=256)]
 Id = Annotated[str, Field(description="Id of the template.", examples=["take-profit"], max_length=64)]
@@ -286,15 +285,15 @@ async def recommend_templates(
 
 
 @noun.get(
-    "/v1/templates/by-source-workflow/{workflowId}",
+    "/v1/workflows/{id}/template",
     permission="workflow:read",
     answers=TemplateItem | None,
     shape=lambda found: None if found is None else data_of(TemplateItem, of_own(found)),
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
-async def find_template_of_workflow(call: Call, workflow_id: SourceId) -> TemplateRow | None:
+async def find_template_of_workflow(call: Call, id: str) -> TemplateRow | None:
     """Get the newest template that was made from a workflow; null: there is none."""
-    return await call.parts.own_templates.find_of_source(call.principal, workflow_id)
+    return await call.parts.own_templates.find_of_source(call.principal, id)
 
 
 @noun.post(
