@@ -313,7 +313,11 @@ MUTANTS: Final = (
             "            deep = max(0, head.number - one.row.confirmations + 1)\n",
             "            deep = head.number\n",
         ),
-        ("services/outbox/tracking/tracker.py", "                if len(heads) > 1:", "                if heads:"),
+        (
+            "services/outbox/tracking/tracker.py",
+            "if len(suspicion.heads) > 1 and lasts_s >= max(_SUSPECTED_S, 2 * self._block_ms / 1000):",
+            "if suspicion.heads:",
+        ),
     ),
     _of(
         "sends-only-once",
