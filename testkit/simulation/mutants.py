@@ -431,7 +431,7 @@ def hunt(mutant: Mutant, arguments: Sequence[str]) -> tuple[int, str] | None:
         room = plant(mutant, Path(folder))
         paths = os.pathsep.join((str(room), str(ROOT)))
         environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "testkit.simulation.runner", "--until-broken", *arguments]
+        command = [sys.executable, "-m", "testkit.simulation.runner", "--until-broken", "--as-it-is", *arguments]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     found = _SEED.search(done.stdout)
     if found is None and done.returncode:

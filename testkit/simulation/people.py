@@ -67,6 +67,9 @@ class People:
         self.deadly: dict[str, int] = {}
         """After which call or payment the server dies, and with which commit from then on."""
 
+        self.does: Callable[[str], bool] = lambda _deed: True
+        """Whether somebody does what they would, or it is left out."""
+
         self._chance = chance
         self._posted = posted
         self._until_s = until_s
@@ -75,23 +78,24 @@ class People:
         """Everybody gets up."""
         loop = self.server.loop
         for number in range(calls):
-            loop.outside(self._later(self._call, number))
+            loop.outside(self._later(self._call, "call", number))
         for number in range(hooks):
-            loop.outside(self._later(self._deliver, number))
+            loop.outside(self._later(self._deliver, "hook", number))
         for key in self.facts.keys[:2]:
             loop.outside(self._approve(key))
         loop.outside(self._approve_late(self.facts.keys[2]))
         for number in range(pays):
-            loop.outside(self._later(self._pay, number))
+            loop.outside(self._later(self._pay, "pay", number))
         loop.outside(self._edit())
         loop.outside(self._settle())
 
-    async def _later(self, work: Callable[[int], Awaitable[None]], number: int) -> None:
+    async def _later(self, work: Callable[[int], Awaitable[None]], what: str, number: int) -> None:
         at = self._chance.random() * self._until_s
         if self._chance.random() < 0.5:
             at = self._chance.choice(self.moments) + self._chance.random() * 30
         await asyncio.sleep(at)
-        await work(number)
+        if self.does(f"{what}-{number}"):
+            await work(number)
 
     async def insist(self, method: str, path: str, body: Any = None, *, key: str, once: str = "") -> tuple[int, Json]:
         """Repeats until there is an answer that is no refusal for now; `once`: the idempotency key."""

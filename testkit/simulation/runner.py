@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final, Never
@@ -17,6 +18,7 @@ import dustrun.outbound.exchange  # noqa: F401 - once, and not in each world
 from testkit.simulation.invariants import INVARIANTS, broken
 from testkit.simulation.loop import Hang
 from testkit.simulation.mutants import hunt_all
+from testkit.simulation.shrinking import smallest
 from testkit.simulation.world import Plan, World, keep_the_dead
 
 VERSION: Final = 7
@@ -24,6 +26,8 @@ VERSION: Final = 7
 _MUTANT_WORLDS: Final = 40
 _MUTANT_HOURS: Final = 2.0
 """How many worlds a planted fault must show itself in: about two minutes of a processor."""
+_TRIALS: Final = 60
+"""How many worlds are tried to make a failing one smaller."""
 _WORLDS: Final = {
     "chain": {"pays": 0, "strangers": 0},
     "people": {"calls": 0, "hooks": 0},
@@ -51,6 +55,7 @@ class Outcome:
     counts: dict[str, int] | None = None
     hours: float = 0.0
     last: list[str] | None = None
+    deeds: list[str] | None = None
 
     @property
     def label(self) -> str:
@@ -114,15 +119,27 @@ def live(seed: int, plan: Plan, template: Path) -> Outcome:
     world = World(seed, plan, template)
     try:
         world.run()
-        return Outcome(
-            *(seed, broken(world), world.digest(), world.loop.order, world.counts(), plan.hours), world.told()
-        )
+        told = world.loop.order, world.counts(), plan.hours, world.told(), world.deeds
+        return Outcome(seed, broken(world), world.digest(), *told)
     except Hang as hang:
-        return Outcome(seed, [f"hang: {hang}"], last=world.told())
+        return Outcome(seed, [f"hang: {hang}"], last=world.told(), deeds=world.deeds)
     except Exception as error:
         return Outcome(seed, [f"the simulation failed: {error!r} {traceback.format_exc()[-1500:]}"], last=world.told())
     finally:
         world.close()
+
+
+def shrunk(outcome: Outcome, plan: Plan, template: Path) -> Plan:
+    """The plan of a failing world without what can be left out of it while the same thing stays broken."""
+    deeds, what = outcome.deeds or [], outcome.broken[0].partition(":")[0]
+
+    def with_only(left: Sequence[str]) -> Plan:
+        return replace(plan, without=(*plan.without, *(deed for deed in deeds if deed not in left)))
+
+    def fails(left: Sequence[str]) -> bool:
+        return any(text.partition(":")[0] == what for text in one(outcome.seed, with_only(left), template).broken)
+
+    return with_only(smallest(deeds, fails, _TRIALS))
 
 
 def tell(outcome: Outcome, options: str = "") -> str:
@@ -142,7 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
     """The program; returns its exit status."""
     given = _parser().parse_args(arguments)
     try:
-        plan = parse_plan(given.world, replace(Plan(), hours=given.hours))
+        without = tuple(name for name in given.without.split(",") if name)
+        plan = parse_plan(given.world, replace(Plan(), hours=given.hours, without=without))
         first = parse_seed(given.replay or given.seed)
     except Refusal as refusal:
         print(refusal, file=sys.stderr)
@@ -173,6 +191,8 @@ def _parser() -> argparse.ArgumentParser:
         "--world", help=f"parts of the world, of {','.join(_WORLDS)}; default: all but {','.join(_ASKED_FOR)}"
     )
     parser.add_argument("--replay", metavar="SEED", help="one seed again, with all that happened in it")
+    parser.add_argument("--without", metavar="NAMES", default="", help="leaves these out of what happens")
+    parser.add_argument("--as-it-is", action="store_true", help="does not shrink the first failure, as with --twice")
     parser.add_argument("--twice", action="store_true", help="each world twice, which must give the same bytes")
     parser.add_argument("--until-broken", action="store_true", help="stops at the first world that is broken")
     parser.add_argument(
@@ -204,7 +224,13 @@ def _go_on(first: int, given: argparse.Namespace, plan: Plan, template: Path) ->
             print(outcome.label, outcome.trace)
         if outcome.broken:
             failed += 1
-            print(tell(outcome, _options(given)), flush=True)
+            print(tell(outcome, _options(given, plan)), flush=True)
+            if failed == 1 and outcome.deeds and not (given.as_it_is or given.twice):  # each takes minutes
+                small = shrunk(outcome, plan, template)
+                smaller = one(outcome.seed, small, template)
+                names = ", ".join(smaller.deeds or ()) or "nothing that can be left out"
+                print(f"Of {len(outcome.deeds)} things that happened, {len(smaller.deeds or ())} are left: {names}.")
+                print(tell(smaller, _options(given, small)), flush=True)
         now = time.monotonic()
         if now - said > 60 or now > until:
             said = now
@@ -215,10 +241,11 @@ def _go_on(first: int, given: argparse.Namespace, plan: Plan, template: Path) ->
     return 1 if failed else 0
 
 
-def _options(given: argparse.Namespace) -> str:
+def _options(given: argparse.Namespace, plan: Plan) -> str:
     """What must be given again for the same worlds."""
-    hours = "" if given.hours == Plan().hours else f" --hours {given.hours:g}"
-    return hours + (f" --world {given.world}" if given.world else "")
+    hours = "" if plan.hours == Plan().hours else f" --hours {plan.hours:g}"
+    without = f" --without '{','.join(plan.without)}'" if plan.without else ""
+    return hours + (f" --world {given.world}" if given.world else "") + without
 
 
 def _line(worlds: int, plan: Plan, counts: Counter[str], failed: int, took_s: float) -> str:

@@ -69,6 +69,8 @@ class Plan:
     restarts: int = 1
     faults: bool = True
     disk: int = 0
+    without: tuple[str, ...] = ()
+    """What is left out of all that, by its names in `World.deeds`."""
 
 
 @dataclass(slots=True)
@@ -132,6 +134,9 @@ class World:
         (self.folder / "networks").mkdir()
         (self.folder / "networks" / "local.json").write_text(json.dumps(_NETWORK))
         self.facts = Facts()
+        self.deeds: list[str] = []
+        """What happened of all that `Plan.without` can leave out; most of the rest stays as it was."""
+
         self.is_past_http = chance.random() < 0.75
         self.commits = Commits(random.Random(f"{seed}:disk"), self.loop.say)
         if plan.disk:
@@ -182,24 +187,26 @@ class World:
         plan, end = self.plan, self.plan.hours * HOUR
         acted = end * 2 / 3
         self.people = People(self.server, self.facts, random.Random(f"{self.seed}:people"), self.sink.has, acted)
+        self.people.does = self._does
         self.people.moments = moments = [self._chance.random() * acted for _ in range(_MOMENTS)]
         if plan.faults:
             self._spoil_nodes()
             self.loop.slow_s = self._chance.choice((0.0, 0.0, 0.1, 1.0))
-            self._to_sink.faults, self.server.front.faults = dict(_OF_SINK), dict(_OF_CALLERS)
+            self._to_sink.faults = self._chosen("sink", _OF_SINK)
+            self.server.front.faults = self._chosen("callers", _OF_CALLERS)
         self.server.start()
-        for _ in range(plan.strangers):
-            self.loop.outside(self._pay_watched_at(self._chance.random() * acted))
+        for number in range(plan.strangers):
+            self._begin(f"stranger-{number}", self._pay_watched_at(self._chance.random() * acted))
         if plan.faults and plan.strangers and self._chance.random() < 0.5:
-            self.loop.outside(self._swap_watched_at(self._chance.random() * acted))
-        for _ in range(plan.kills):
-            self._aim_kill(moments, acted)
+            self._begin("swap", self._swap_watched_at(self._chance.random() * acted))
+        for number in range(plan.kills):
+            self._aim_kill(f"kill-{number}", moments, acted)
         if plan.faults and plan.pays and self._chance.random() < 0.5:
-            self.loop.outside(self._reorg_deeply_at(self._chance.choice(moments) + self._chance.random() * 600))
-        for _ in range(plan.restarts):
-            self.loop.outside(self._restart_at(self._chance.random() * acted))
+            self._begin("deep reorg", self._reorg_deeply_at(self._chance.choice(moments) + self._chance.random() * 600))
+        for number in range(plan.restarts):
+            self._begin(f"restart-{number}", self._restart_at(self._chance.random() * acted))
         for number in range(plan.disk):
-            self.loop.outside(self._spoil_disk(number, acted))
+            self._begin(f"disk-{number}", self._spoil_disk(number, acted))
         self.people.begin(plan.calls, plan.hooks, plan.pays)
         if plan.faults and self._chance.random() < 0.3:
             begin = self._chance.random() * acted
@@ -211,6 +218,22 @@ class World:
         self.loop.spare()
         await self.server.stop()
 
+    def _does(self, deed: str) -> bool:
+        """Whether that happens, or is left out."""
+        happens = deed not in self.plan.without
+        self.deeds += [deed] if happens else []
+        return happens
+
+    def _begin(self, deed: str, work: Any) -> None:
+        if self._does(deed):
+            self.loop.outside(work)
+        else:
+            work.close()
+
+    def _chosen(self, link: str, faults: dict[str, int]) -> dict[str, int]:
+        """The faults of a link, without what is left out."""
+        return {kind: share for kind, share in faults.items() if self._does(f"{link} {kind}")}
+
     def _spoil_nodes(self) -> None:
         """The chain reorganises itself, and each endpoint gets a face of its own."""
         chance, self.chain.reorgs = self._chance, self._chance.choice((0, 10, 40))
@@ -219,7 +242,7 @@ class World:
         for node, host in zip(self.nodes, self._to_nodes, strict=True):
             node.lag, node.busy = chance.choice((0, 0, 1, 2)), chance.choice((0, 20, 100))
             node.lies, node.hides = chance.choice((0, 0, 300)), chance.choice((0, 0, 200))
-            host.faults = dict(_OF_NODES)
+            host.faults = self._chosen(host.name, _OF_NODES)
 
     async def _spoil_disk(self, number: int, acted: float) -> None:
         """The store's disk is in trouble for a while."""
@@ -244,18 +267,25 @@ class World:
             node.lag = node.busy = node.lies = node.hides = 0
             host.faults = {}
 
-    def _aim_kill(self, moments: list[float], acted: float) -> None:
+    def _aim_kill(self, name: str, moments: list[float], acted: float) -> None:
         """A kill where much happens, at a call or a payment, or at any time."""
         assert self.people is not None
         aim, chance, plan = self._chance.random(), self._chance, self.plan
         if aim < 0.25 and plan.calls:
-            self.people.deadly[f"call-{chance.randrange(plan.calls)}"] = chance.randint(1, 6)
+            points = chance.randint(1, 6)
+            self._aim_at(name, f"call-{chance.randrange(plan.calls)}", points)
         elif aim < 0.5 and plan.pays:
-            self.people.deadly[f"pay-{chance.randrange(plan.pays)}"] = chance.randint(1, 12)
+            points = chance.randint(1, 12)
+            self._aim_at(name, f"pay-{chance.randrange(plan.pays)}", points)
         elif aim < 0.8:
-            self.loop.outside(self._kill_at(chance.choice(moments) + chance.random() * 60))
+            self._begin(name, self._kill_at(chance.choice(moments) + chance.random() * 60))
         else:
-            self.loop.outside(self._kill_at(chance.random() * acted))
+            self._begin(name, self._kill_at(chance.random() * acted))
+
+    def _aim_at(self, name: str, what: str, points: int) -> None:
+        assert self.people is not None
+        if self._does(name):
+            self.people.deadly[what] = points
 
     async def _kill_at(self, at: float) -> None:
         """Most kills are where something leaves the process: at a commit, or on the way to a host and back."""
