@@ -221,6 +221,22 @@ def test_the_first_minutes_of_the_readme(first_minutes: subprocess.CompletedProc
     assert "event: end\ndata: {}" in first_minutes.stdout  # the answer of the run call may be printed after it
 
 
+def test_the_commands_of_the_tour(server: Served) -> None:
+    """One reader after the other, in the folder with `data` and the first workflow."""
+    readers = blocks(ROOT / "docs/tour.md", "sh tour")
+    [hello] = blocks(ROOT / "docs/guides/install-and-run.md", "json definition")
+    (server.data_dir.parent / "hello.json").write_text(hello)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    lines = [[_run(["bash", "-c", line], server, PATH=path) for line in text.splitlines()] for text in readers]
+    assert [done for reader in lines for done in reader if done.returncode] == []
+    build, pay, operate = ["".join(done.stdout + done.stderr for done in reader) for reader in lines]
+    assert "POST https://example.com/notices" in build
+    assert "run_tour-1" in build
+    assert "up to $50 a day" in pay
+    assert "none has an endpoint" in pay  # an empty list says why
+    assert "Open runs spend only after you release their wallets" in operate
+
+
 @pytest.fixture
 def workflow(server: Served, tmp_path: Path) -> str:
     [text] = blocks(ROOT / "docs/guides/install-and-run.md", "json definition")

@@ -380,6 +380,10 @@ def balances(
     for chain in found["chains"]:
         for failure in chain["failures"]:
             output.note(f"{chain['name']}: {failure['message']}")
+    if not found["chains"]:
+        output.note("No chain was asked: none has an endpoint.")
+    elif not rows and found["isComplete"]:
+        output.note("Nothing is above zero; --all lists every asset.")
 
 
 @app.command()
