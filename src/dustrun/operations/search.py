@@ -78,7 +78,7 @@ async def search_everything(
     """
     begun, parts = clock.monotonic_s(), call.parts
     entries = await search.entries_of(parts.catalog, parts.status.documented, parts.prepared)
-    page, total = await search.find(call.principal, parts.database, entries, search.ask(q, types), paging)
+    page, total = await search.find(call.principal, parts.database, entries, search.read_query(q, types), paging)
     return _answer(q, page, total, int((clock.monotonic_s() - begun) * 1000))
 
 

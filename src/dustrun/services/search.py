@@ -69,7 +69,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SearchQuery:
     """A question: its text, its words, and the kinds to look for."""
 
     text: str
@@ -77,20 +77,20 @@ class Asked:
     kinds: frozenset[str]
 
 
-def ask(text: str, kinds: Sequence[Kind] | None) -> Asked:
+def read_query(text: str, kinds: Sequence[Kind] | None) -> SearchQuery:
     """Reads a question; no kinds: all of them."""
     small = text.strip().lower()
-    return Asked(small, tuple(_WORD.findall(small)[:_MOST_WORDS]), frozenset(kinds or Kind.__args__))  # type: ignore[attr-defined]
+    return SearchQuery(small, tuple(_WORD.findall(small)[:_MOST_WORDS]), frozenset(kinds or Kind.__args__))  # type: ignore[attr-defined]
 
 
 async def find(
-    principal: Principal, database: Database, entries: Sequence[Entry], asked: Asked, paging: Paging
+    principal: Principal, database: Database, entries: Sequence[Entry], query: SearchQuery, paging: Paging
 ) -> tuple[Page[Hit], int]:
     """A page of what the caller may see of what has all the words, the best first, and how much was found."""
-    if not asked.words:
+    if not query.words:
         return Page([], paging.limit, paging.offset, has_more=False), 0
-    found = await database.read(lambda tx: list(_stored(tx, principal, asked)))
-    found += [hit for hit in (_match(asked, one) for one in entries if _may_see(principal, one.hit)) if hit is not None]
+    found = await database.read(lambda tx: list(_stored(tx, principal, query)))
+    found += [hit for hit in (_match(query, one) for one in entries if _may_see(principal, one.hit)) if hit is not None]
     found.sort(key=lambda hit: -hit.score)
     end = paging.offset + paging.limit
     return Page(found[paging.offset : end], paging.limit, paging.offset, has_more=len(found) > end), len(found)
@@ -110,21 +110,21 @@ def _may_see(principal: Principal, hit: Hit) -> bool:
     return hit.type != "template" or principal.may("workflow:read")
 
 
-def _match(asked: Asked, entry: Entry) -> Hit | None:
+def _match(query: SearchQuery, entry: Entry) -> Hit | None:
     hit = entry.hit
-    if hit.type not in asked.kinds or not all(word in entry.text for word in asked.words):
+    if hit.type not in query.kinds or not all(word in entry.text for word in query.words):
         return None
-    return _scored(asked, hit)
+    return _scored(query, hit)
 
 
-def _scored(asked: Asked, hit: Hit) -> Hit:
+def _scored(query: SearchQuery, hit: Hit) -> Hit:
     name = hit.name.lower()
-    if asked.text in (name, hit.id.lower()):
+    if query.text in (name, hit.id.lower()):
         score = _EXACT
-    elif name.startswith(asked.text):
+    elif name.startswith(query.text):
         score = _BEGINS
     else:
-        score = _IN_NAME if all(word in name for word in asked.words) else _ELSEWHERE
+        score = _IN_NAME if all(word in name for word in query.words) else _ELSEWHERE
     return _with(hit, score + (1 if hit.type == "workflow" else 0))
 
 
@@ -180,21 +180,21 @@ def _workflow_entries(tx: Tx, principal: Principal, own: str | None) -> list[Ent
 # --- what the store has ---
 
 
-def _stored(tx: Tx, principal: Principal, asked: Asked) -> Iterator[Hit]:
+def _stored(tx: Tx, principal: Principal, query: SearchQuery) -> Iterator[Hit]:
     only = None if principal.workflow_ids is None else sorted(principal.workflow_ids)
     reads_workflows = principal.may("workflow:read")
-    if "workflow" in asked.kinds and reads_workflows:
-        rows = workflows.find_words(tx, principal.org_id, asked.words, only, MOST)
-        yield from (_scored(asked, _workflow(one)) for one in rows)
-    if "template" in asked.kinds and reads_workflows:
+    if "workflow" in query.kinds and reads_workflows:
+        rows = workflows.find_words(tx, principal.org_id, query.words, only, MOST)
+        yield from (_scored(query, _workflow(one)) for one in rows)
+    if "template" in query.kinds and reads_workflows:
         entries = (template_entry(of_own(one)) for one in _own_templates(tx, principal))
-        yield from (hit for hit in (_match(asked, one) for one in entries) if hit is not None)
-    if "run" in asked.kinds and principal.may("run:read"):
-        yield from _runs(tx, principal, asked, only)
-    if "operation" in asked.kinds and reads_workflows:
-        text = " ".join(asked.words)
+        yield from (hit for hit in (_match(query, one) for one in entries) if hit is not None)
+    if "run" in query.kinds and principal.may("run:read"):
+        yield from _runs(tx, principal, query, only)
+    if "operation" in query.kinds and reads_workflows:
+        text = " ".join(query.words)
         for one in imported.search(tx, principal.org_id, text, api="", limit=MOST, offset=0):
-            yield _scored(asked, _operation(one))
+            yield _scored(query, _operation(one))
 
 
 def _own_templates(tx: Tx, principal: Principal) -> list[TemplateRow]:
@@ -216,12 +216,12 @@ def _workflow(found: ListedWorkflow) -> Hit:
     )
 
 
-def _runs(tx: Tx, principal: Principal, asked: Asked, only: Sequence[str] | None) -> Iterator[Hit]:
+def _runs(tx: Tx, principal: Principal, query: SearchQuery, only: Sequence[str] | None) -> Iterator[Hit]:
     """The run with that id, and those that ended with an error or a message that has the words."""
-    exact = run_rows.find(tx, principal.org_id, asked.text) if asked.text.startswith("run_") else None
+    exact = run_rows.find(tx, principal.org_id, query.text) if query.text.startswith("run_") else None
     if exact is not None and principal.may_use_workflow(exact.workflow_id):
         yield _with(_run(exact), _EXACT)
-    for row in run_lists.find_words(tx, principal.org_id, asked.words, only, MOST):
+    for row in run_lists.find_words(tx, principal.org_id, query.words, only, MOST):
         if exact is None or row.pk != exact.pk:
             yield _with(_run(row), _RUN)
 
