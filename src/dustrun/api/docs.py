@@ -44,7 +44,7 @@ _HEADERS = {
 }
 """The page asks for an API key: no foreign script may run in it, and no foreign page may show it in a frame."""
 PLACES = {"docs": "/docs", "openapi": "/openapi.json", "api": "/v1", "health": "/healthz", "ready": "/readyz"}
-"""What `/` answers to programs."""
+"""The answer of `/` to programs."""
 INDEX = """<!doctype html>
 <html lang="en">
 <head>

@@ -68,7 +68,7 @@ class OperationRoute(BareRoute):
 
 
 class _Branch:
-    """What follows one part of a path: fixed parts, a parameter, or the end of it, by method."""
+    """The continuations of one part of a path: fixed parts, a parameter, or the end of it, by method."""
 
     __slots__ = ("ends", "fixed", "parameter")
 

@@ -51,7 +51,7 @@ _SECONDS = metrics.histogram("dustrun_http_request_seconds", "Time to answer, wi
 _ROUTE = "dustrun.route"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _ALWAYS = ("/healthz", "/readyz", "/metrics")
-"""What every process answers, whatever its roles."""
+"""Paths that every process answers, whatever its roles."""
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9_-]{1,128}$")
 _SECRET_PATH = re.compile(r"^(/v1/webhooks/|/v1/forms/|/forms/)[^/]+")
 

@@ -51,7 +51,7 @@ class ApproveBody(DecideBody):
 
 
 class LaunchAnswer(Answer):
-    """What an approved launch starts."""
+    """The run that an approved launch starts."""
 
     version: int
     run_id: str = Field(description="The run that the approval starts; it exists once it is approved.")
@@ -137,7 +137,7 @@ class AskedAmount(Answer):
 
 
 class AskedMovementAnswer(AskedAmount, of="of"):
-    """What a spend would move out of the wallet, or let somebody take."""
+    """A movement of a spend out of the wallet, or an allowance that it would give."""
 
     kind: Literal["send", "approve"]
     counterparty: str = Field(description="The recipient, or the spender of an allowance.")
@@ -160,7 +160,7 @@ class AskedSpendAnswer(Answer):
 
 
 class AskedSpends(Answer):
-    """What a question is about."""
+    """The spends that a question is about."""
 
     items: Annotated[list[AskedSpendAnswer], From(lambda found: found)]
 

@@ -71,7 +71,7 @@ class StartBacktest(Fields):
 
 
 class BacktestPeriod(Answer):
-    """What was asked for."""
+    """The period that was asked for."""
 
     from_: Time | None = Field(alias="from")
     to: Time | None
@@ -144,7 +144,7 @@ class BacktestStateMissing(Answer):
 
 
 class BacktestReportAnswer(Answer):
-    """What was found."""
+    """The findings of a back-test."""
 
     events: list[BacktestEvent]
     totals: BacktestTotals

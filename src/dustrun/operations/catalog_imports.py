@@ -54,7 +54,7 @@ class ImportDocument(Fields):
 
 
 class RenewImport(Fields):
-    """What the new version comes from; what is absent stays as it was."""
+    """The source of the new version; what is absent stays as it was."""
 
     url: Url | None = Field(None, description="Where it is; default: where it was.")
     document: dict[str, Any] | str | None = Field(None, description=_DOCUMENT)
@@ -83,7 +83,7 @@ class ChangedTypes(Answer):
 
 
 class ImportChanges(Answer):
-    """What a version changed against the one before it."""
+    """The changes of a version against the one before it."""
 
     added: ChangedTypes
     changed: ChangedTypes

@@ -19,7 +19,7 @@ Effect = Literal["read", "write"]
 
 
 class ReadTools(Fields):
-    """What the owner of a connector says of its tools."""
+    """The owner's statement of which tools of a connector only read."""
 
     effects: dict[ToolName, Effect] = Field(
         default_factory=dict,

@@ -23,7 +23,7 @@ Address = Annotated[str, Field(max_length=64, description="The contract's addres
 
 
 class PutContract(Fields):
-    """What a contract is called."""
+    """The name of a contract."""
 
     name: Name = Field(description="What approvals and lists call it.")
     kind: Annotated[str, Field(max_length=64)] | None = Field(None, description="Like router, token, vault.")

@@ -49,7 +49,7 @@ class ConversationAnswer(Answer):
 
 
 class Usage(Answer):
-    """What a turn has used."""
+    """The tokens and the cost of a turn."""
 
     requests: int
     calls: int

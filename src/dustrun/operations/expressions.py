@@ -43,7 +43,7 @@ class ExpressionProblem(Answer):
 
 
 class EvaluatedAnswer(Answer):
-    """What the template gives."""
+    """The value of the template."""
 
     value: Any = Field(description="The value; null too if there is an error.")
     error: ExpressionProblem | None

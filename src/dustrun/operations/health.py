@@ -22,7 +22,7 @@ class Health(Answer):
 
 
 class Readiness(Answer):
-    """What the process is ready for."""
+    """The readiness of the process."""
 
     status: Literal["ok", "ready"]
     roles: list[Literal["api", "engine", "triggers"]] | None = Field(

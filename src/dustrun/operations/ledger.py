@@ -64,7 +64,7 @@ class LedgerEntry(Answer):
 
 
 class PayeeAnswer(Answer):
-    """What was paid to an address before."""
+    """The earlier payments to an address."""
 
     address: str
     count: int = Field(description="Final live payments that the key can reach; at most 1000 are counted.")

@@ -24,7 +24,7 @@ _NEXT = 5
 
 
 class MovedAnswer(Answer):
-    """What left the wallets for others, and the network fees, in US dollars."""
+    """The amounts that left the wallets for others, and the network fees, in US dollars."""
 
     usd: str
     fees_usd: str
@@ -56,7 +56,7 @@ class AttentionAnswer(Answer):
 
 
 class OverviewAnswer(Answer):
-    """What happened since a time. What the key may not see is null."""
+    """The activity since a time. What the key may not see is null."""
 
     since: Time
     runs: Annotated[CountsAnswer, From(_counts), MADE] = Field(description="Live runs that started since, by status.")

@@ -46,7 +46,7 @@ class PasskeyAnswer(Answer):
 
 
 class PasskeyOptionsAnswer(Answer):
-    """What to ask the browser for."""
+    """The options of the request to the browser."""
 
     public_key: dict[str, Any] = Field(
         description="The `publicKey` of `navigator.credentials.create()` or `get()`, as JSON with binary values in "

@@ -113,7 +113,7 @@ class InvitedAnswer(PersonAnswer, of="person"):
 
 
 class DependentsAnswer(Answer):
-    """What is in a person's name, at most 100 of each."""
+    """The things in a person's name, at most 100 of each."""
 
     keys: list[str] = Field(description="Their keys that are good.")
     made_keys: list[str] = Field(description="Good keys that these made and that are nobody's; they stay.")

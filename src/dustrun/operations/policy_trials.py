@@ -69,7 +69,7 @@ class ReplayedSpend(Answer):
 
 
 class ReplayAnswer(Answer):
-    """What a policy would have said."""
+    """The verdicts that a policy would have given."""
 
     wallet_id: str
     since: Time = Field(description="The time of the first spend judged, 30 days ago if all are.")
@@ -101,7 +101,7 @@ class TryPaymentBody(Fields):
 
 
 class TriedPaymentAnswer(Answer):
-    """What the policy would say now."""
+    """The verdict that the policy would give now."""
 
     outcome: Annotated[Word, From(_word)]
     reasons: list[SaidReasonAnswer] = Field(description="What allows it, asks or refuses.")

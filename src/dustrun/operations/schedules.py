@@ -1,4 +1,4 @@
-"""What triggers will do: `/v1/workflows/{id}/schedule` and `/v1/triggers/{type}/test`."""
+"""Previews of triggers: `/v1/workflows/{id}/schedule` and `/v1/triggers/{type}/test`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ConfigProblem(Answer):
 
 
 class TriggerTestAnswer(Answer):
-    """What a trigger with this config would see."""
+    """The events that a trigger with this config would see."""
 
     type: str
     kind: str = Field(description="How it fires.")

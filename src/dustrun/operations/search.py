@@ -41,7 +41,7 @@ class SearchHit(Answer):
 
 
 class SearchAnswer(Answer):
-    """What was found, the best first."""
+    """The hits of a search, the best first."""
 
     query: str
     results: list[SearchHit]

@@ -66,7 +66,7 @@ VersionNumber = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 
 
 class BlankAnswer(Answer):
-    """What a template cannot know."""
+    """A blank of a template: a value that it cannot know."""
 
     name: str = Field(description="What `values` calls it.", examples=["treasury", "notify.url"])
     kind: Kind
@@ -92,7 +92,7 @@ class TemplateAnswer(TemplateItem):
 
 
 class UseTemplate(Fields):
-    """What the new workflow is called, and what the template cannot know."""
+    """The name of the new workflow, and the values of the template's blanks."""
 
     name: Name | None = Field(
         None, description="Display name; default: the template's.", examples=["Take profit, my way"]
@@ -110,7 +110,7 @@ class UseTemplate(Fields):
 
 
 class CreateTemplate(Fields):
-    """What a template is made from."""
+    """The source of a template."""
 
     source_workflow_id: Annotated[str, StringConstraints(max_length=64)] = Field(
         description="The workflow.", examples=["wf_01k4w8qz3v6m2t9r5y7n0b1c2d"]
@@ -151,7 +151,7 @@ class TemplateVersionCount(Answer):
 
 
 class TemplateStatsAnswer(Answer):
-    """What became of a template, of the workflows that the key may access."""
+    """The use of a template in the workflows that the key may access."""
 
     total_deployments: int = Field(description="Workflows that were made from it.")
     recent_deployments: int = Field(description="Those of the last 30 days.")

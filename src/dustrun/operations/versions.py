@@ -25,7 +25,7 @@ noun = Noun("Versions")
 
 
 class AcceptVersion(Fields):
-    """What the caller has looked at."""
+    """The version and the sources that the caller has looked at."""
 
     expected_digest: str | None = Field(
         None, min_length=64, max_length=64, description="Answer 409 unless this is the digest of the version now."
@@ -65,7 +65,7 @@ class ChangedSpend(NodePlace):
 
 
 class SpendDifferences(Answer):
-    """What a version can spend that the last accepted one could not. Other nodes may decide what is spent."""
+    """The spends that a version adds to those of the last accepted one. Other nodes may decide what is spent."""
 
     added: list[SpendingNode]
     removed: list[SpendingNode]

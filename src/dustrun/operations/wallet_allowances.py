@@ -25,7 +25,7 @@ _USD = 10**18
 
 
 class AllowanceAnswer(Answer):
-    """What somebody may take from the wallet now."""
+    """An allowance: what somebody may take from the wallet now."""
 
     kind: Literal["erc20", "collection", "permit2"]
     token: str
@@ -42,7 +42,7 @@ class AllowanceAnswer(Answer):
 
 
 class AllowanceFailure(Answer):
-    """What could not be read."""
+    """An allowance that could not be read."""
 
     token: str | None
     code: int
@@ -59,7 +59,7 @@ class ChainAllowancesAnswer(Answer):
 
 
 class AllowancesAnswer(Answer):
-    """What a wallet has allowed others to take."""
+    """The allowances that a wallet has given others."""
 
     wallet_id: str
     address: str

@@ -1,1 +1,1 @@
-"""What the OpenAPI document says beside the routes, and how it is put together."""
+"""Parts of the OpenAPI document beside the routes, and how it is put together."""

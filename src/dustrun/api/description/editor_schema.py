@@ -123,7 +123,7 @@ def _node_schema(node: Json, types: dict[str, _Type]) -> Json:
 
 
 def _node_of(one: _Type) -> Json:
-    """What only a node of this type must satisfy."""
+    """The schema of a node of this type alone."""
     spec = one.spec
     properties: Json = {"payload": {"$ref": f"#/$defs/{spec.type}"}}
     required = []

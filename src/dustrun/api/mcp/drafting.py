@@ -117,7 +117,7 @@ async def validate_workflow(parts: Parts, principal: Principal, asked: inputs.Va
 
 
 def problems_result(found: list[Problem], **more: Any) -> Result:
-    """What is wrong with a definition."""
+    """The problems of a definition."""
     shaped = validation_shape(found)
     own = {**more, "valid": shaped["valid"], "errorCount": len(shaped["errors"])}
     lists = {name: shaped[name][:_MOST_PROBLEMS] for name in ("errors", "warnings") if shaped[name]}

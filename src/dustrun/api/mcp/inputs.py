@@ -78,7 +78,7 @@ class Simulate(Fields):
 
 
 class GetReport(Fields):
-    """What to tell of a run."""
+    """The run to report on, and the parts of the report."""
 
     run_id: Id
     what: Literal["summary", "effects", "nodes", "compare"] = "summary"

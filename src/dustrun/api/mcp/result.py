@@ -22,7 +22,7 @@ _CUT: Final = "…"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a tool found. `own`: exact, kept small by the tool; `untrusted`: text that others wrote, cut to what is
+    """The findings of a tool. `own`: exact, kept small by the tool; `untrusted`: text that others wrote, cut to what is
     left of the size."""
 
     own: Json

@@ -73,7 +73,7 @@ def _proposed(parts: Parts, row: ApprovalRow) -> Json:
 
 
 async def launch_state(parts: Parts, principal: Principal, approval_id: str) -> Json:
-    """What has become of a launch that this key has proposed."""
+    """The state of a launch that this key has proposed."""
     row = await parts.waits.approvals.get(principal, approval_id)
     if row.launch is None or row.barred_key != principal.key_id:
         raise NotFound("This key has proposed no such launch.", code=Code.APPROVAL_UNKNOWN)
@@ -85,7 +85,7 @@ async def launch_state(parts: Parts, principal: Principal, approval_id: str) -> 
 
 
 def launch_of(asked: inputs.Launch) -> LaunchRequest:
-    """What a call of the tool asks for."""
+    """The launch that a call of the tool asks for."""
     return LaunchRequest(
         workflow_id=asked.workflow_id,
         version=asked.version,
@@ -97,7 +97,7 @@ def launch_of(asked: inputs.Launch) -> LaunchRequest:
 
 
 async def get_report(parts: Parts, principal: Principal, asked: inputs.GetReport) -> Result:
-    """What a run did, or would do."""
+    """The effects that a run had, or would have."""
     if asked.what == "summary":
         return await _summary(parts, principal, asked.run_id)
     if asked.what == "effects":
@@ -112,7 +112,7 @@ async def get_report(parts: Parts, principal: Principal, asked: inputs.GetReport
 
 
 async def explain_spend(parts: Parts, principal: Principal, asked: inputs.ExplainSpend) -> Result:
-    """What shaped the spends of a run, or those of a version."""
+    """The sources of the spends of a run, or of a version."""
     if asked.run_id is not None:
         principal.need("run:read")
         own: Json = {"runId": asked.run_id}

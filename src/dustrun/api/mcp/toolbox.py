@@ -78,7 +78,7 @@ async def read_template(parts: Parts, principal: Principal, asked: GetTemplate) 
 
 
 async def compare_versions(parts: Parts, principal: Principal, asked: CompareVersions) -> Result:
-    """What differs, node by node and field by field."""
+    """The differences of two versions, node by node and field by field."""
     found = await parts.versions.diff(principal, asked.workflow_id, asked.to, asked.against)
     head = {"workflowId": asked.workflow_id, **{name: found.pop(name) for name in ("from", "to", "equal")}}
     return Result(head, found)

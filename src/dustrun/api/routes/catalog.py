@@ -34,7 +34,7 @@ class CompressedAnswer:
 
     begin: bytes
     end: tuple[bytes, bytes]
-    """What is around the request id."""
+    """The bytes around the request id."""
     zipped: bytes
     crc: int
     etag: str

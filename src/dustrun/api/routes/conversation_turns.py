@@ -26,7 +26,7 @@ noun = Noun("Conversations")
 
 
 class TurnBody(Fields):
-    """What the person says."""
+    """The person's message."""
 
     text: Text = Field(
         description="What the person says.", min_length=1, max_length=20_000, examples=["Which workflows failed?"]

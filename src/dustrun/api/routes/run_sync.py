@@ -66,7 +66,7 @@ async def _start(call: Call, workflow_id: str, body: SyncBody) -> CreatedRun:
 
 
 def replay_as_begun(call: Call) -> None:
-    """What a repeated request is answered: that the run began."""
+    """Answers a repeated request: the run began."""
     if call.pending is not None:
         call.pending.answer = functools.partial(_begun, call=call)
 

@@ -66,7 +66,7 @@ class _Asking:
         return {"schemas": [_LIST], **page, "Resources": shown}
 
     def chosen(self, document: Json) -> Json:
-        """What of a document is asked for; its id and schemas always are."""
+        """The requested attributes of a document; its id and schemas always are among them."""
         only, without = self._names("attributes"), self._names("excludedAttributes")
         kept = {"id", "schemas"}
         return {
@@ -170,7 +170,7 @@ async def _delete_group(asking: _Asking) -> tuple[int, Json | None]:
 
 
 def _about(documents: Mapping[str, Json], *, is_list: bool) -> _Answer:
-    """What this server says of itself."""
+    """The server's description of itself."""
 
     async def tell(asking: _Asking) -> tuple[int, Json | None]:
         if asking.query.get("filter"):

@@ -44,7 +44,7 @@ class Redeem(Fields):
 
 
 class FinishSignIn(Fields):
-    """What the provider sent the browser back with."""
+    """The parameters with which the provider sent the browser back."""
 
     state: str = Field(description="As the provider sent it.", min_length=1, max_length=200)
     code: SecretStr | None = Field(None, description="Absent if the provider signs nobody in.", max_length=4096)
@@ -54,7 +54,7 @@ class FinishSignIn(Fields):
 
 
 class PasskeySignIn(Fields):
-    """What a browser's authenticator has answered."""
+    """The answer of a browser's authenticator."""
 
     credential: Credential
 

@@ -50,7 +50,7 @@ async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _target(parts: Parts, scope: Scope) -> Target:
-    """What the address leads to; unknown ones are slowed down, as wrong keys are."""
+    """The target of the address; unknown ones are slowed down, as wrong keys are."""
     secret = scope["path_params"]["secret"]
     target = await parts.triggers.webhooks.targets.find(secret)
     if target is None:

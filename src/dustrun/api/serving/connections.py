@@ -14,7 +14,7 @@ from dustrun.settings import Settings
 
 
 class ConnectionHandling(enum.Enum):
-    """What becomes of a new connection. `HEALTH_ONLY`: it is beyond a limit, and only a health check is answered."""
+    """The treatment of a new connection. `HEALTH_ONLY`: it is beyond a limit, and only a health check is answered."""
 
     FULL = "full"
     HEALTH_ONLY = "health_only"

@@ -1,1 +1,1 @@
-"""What declarations of operations are made of."""
+"""The parts of declarations of operations."""

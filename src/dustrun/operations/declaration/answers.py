@@ -38,7 +38,7 @@ MADE: Final = Mark()
 OR_ABSENT: Final = Mark()
 """The field is left out while it is None."""
 ADDED: Final = Mark()
-"""What serves the operation adds the field."""
+"""The mark of a field that is added where the operation is served."""
 MOMENT: Final = Mark()
 """The source is milliseconds since the epoch."""
 
@@ -46,7 +46,7 @@ Time = Annotated[str, MOMENT, Field(description="RFC 3339, UTC, milliseconds.", 
 
 
 class Answer:
-    """What an answer looks like, written like a model.
+    """The shape of an answer, written like a model.
 
     Only the OpenAPI document needs it as one (`model_of`). A server has 200 of them; as models they would take 2 MiB
     and a fifteenth of its start.

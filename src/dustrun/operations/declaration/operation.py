@@ -78,7 +78,7 @@ class Operation:
     method: str
     path: str
     permission: str
-    """What a key must be allowed; `PUBLIC`, `ANY_KEY`."""
+    """The permission that a key must have; `PUBLIC`, `ANY_KEY`."""
     answers: Any
     """The class of its answer."""
     handler: Callable[..., Awaitable[Any]]

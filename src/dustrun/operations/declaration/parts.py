@@ -91,7 +91,7 @@ class ServerStatus:
     gauges: Callable[[], Gauges]
     is_ready: bool = False
     waits_for: Callable[[], str | None] = lambda: None
-    """What the process cannot do for now, and why; None: nothing."""
+    """The work that the process cannot do for now, and why; None: there is none."""
     documented: Callable[[], Sequence[Hit]] = list
     """The operations of the API, as a search finds them."""
 

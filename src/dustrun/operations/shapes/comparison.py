@@ -63,7 +63,7 @@ class Estimate(Answer):
 
 
 class ComparisonNote(Answer):
-    """What was not compared, and why."""
+    """A part that was not compared, and why."""
 
     code: str
     path: str | None

@@ -36,7 +36,7 @@ class _Valued(Answer):
 
 
 class EffectMovement(_Valued):
-    """What a transaction or signature moves, or lets others move."""
+    """One movement of a transaction or signature, or one that it lets others make."""
 
     kind: Literal["send", "approve"]
     counterparty: str = Field(description="The recipient, or the spender of an approval.")
@@ -52,7 +52,7 @@ class EffectBalanceChange(_Valued):
 
 
 class EffectApproval(_Valued):
-    """What a spender may still take from an owner."""
+    """The rest of an allowance: what a spender may still take from an owner."""
 
     owner: str
     spender: str
@@ -161,7 +161,7 @@ class EffectTableWrite(_Placed):
 
 
 class EffectAnswer(_Placed):
-    """What a `respond` node answers the request that started its run. The answer of a called run goes nowhere."""
+    """The answer of a `respond` node to the request that started its run. The answer of a called run goes nowhere."""
 
     status: int
     headers: dict[str, str]
@@ -208,7 +208,7 @@ class EffectWarning(Answer):
 
 
 class EffectAsset(Answer):
-    """What was known of an asset."""
+    """The known facts of an asset."""
 
     symbol: str | None
     decimals: int | None
@@ -230,7 +230,7 @@ class EffectScaled(_Placed):
 
 
 class EffectDust(Answer):
-    """What a dust run scaled."""
+    """The amounts that a dust run scaled."""
 
     scaled: list[EffectScaled]
     note: str | None = Field(None, description="Why nothing was scaled.")
@@ -254,7 +254,7 @@ class _Effects(Answer):
 
 
 class EffectsOfEarlier(_Effects):
-    """What the earlier runs of a retry chain did."""
+    """The effects of the earlier runs of a retry chain."""
 
     run_ids: list[str]
 
@@ -296,7 +296,7 @@ class EffectChain(Answer):
 
 
 class EffectName(Answer):
-    """What an address is called."""
+    """The name of an address."""
 
     name: str
     kind: Literal["wallet", "token", "contract"]
@@ -304,7 +304,7 @@ class EffectName(Answer):
 
 
 class EffectsAnswer(_Effects):
-    """What a run and the runs that it called did, or would do."""
+    """The effects of a run and of the runs that it called, or those that they would have."""
 
     run_id: str
     workflow_id: str = Field(description="Empty for an inline run.")

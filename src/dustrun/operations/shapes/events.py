@@ -150,7 +150,7 @@ class RunFinished(RunEvent):
 
 
 class ActivityNotice(BaseModel):
-    """What streams over many runs tell besides, while it happens: without `id:`, and not again after a reconnect."""
+    """News of the moment in streams over many runs: without `id:`, and not again after a reconnect."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, defer_build=True)
 

@@ -37,7 +37,7 @@ class CreateForm(Fields):
     description: Description | None = Field(None, description="Shown below the title.")
 
     def options(self) -> FormOptions:
-        """What the service makes; raises `Invalid` for a time too far away."""
+        """The options as the service takes them; raises `Invalid` for a time too far away."""
         now = clock.now_ms()
         ends = now + _DAYS * _DAY_MS if self.expires_at is None else moment_ms(self.expires_at)
         if ends > now + _MOST_DAYS * _DAY_MS:
@@ -103,7 +103,7 @@ class PublicFormAnswer(Answer):
 
 
 class SaidAnswer(Answer):
-    """What the workflow's `respond` node says."""
+    """The answer of the workflow's `respond` node."""
 
     status: int
     body: Any = None

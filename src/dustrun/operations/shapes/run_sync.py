@@ -85,7 +85,7 @@ class RunAction(TestAction):
 
 
 class ActionCallAnswer(Ignoring):
-    """What became of an action that ran outside a workflow."""
+    """The result of an action that ran outside a workflow."""
 
     run_id: str = Field(description="The run that is its record.")
     type: str | None = Field(None, description="Type of the action. Absent from the answer to a repeated request.")
@@ -103,7 +103,7 @@ class ActionCallAnswer(Ignoring):
 
 
 class RespondedAnswer(Answer):
-    """What a `respond` node answered."""
+    """The answer of a `respond` node."""
 
     status: int
     headers: dict[str, str]
@@ -143,7 +143,7 @@ def conclusion_shape(found: Conclusion, *, is_reader: bool) -> Json:
 
 
 def action_shape(kind: str, found: Conclusion, effects: Json | None, *, is_reader: bool) -> Json:
-    """What became of an action, to the key that ran it."""
+    """The result of an action, for the key that ran it."""
     concluded = conclusion_shape(found, is_reader=is_reader)
     row = found.row
     passed = None if row.passed is None else bool(row.passed)
@@ -152,5 +152,5 @@ def action_shape(kind: str, found: Conclusion, effects: Json | None, *, is_reade
 
 
 def response_shape(answer: Any) -> Json:
-    """What a `respond` node answered."""
+    """The answer of a `respond` node."""
     return {name: answer[name] for name in ("status", "headers", "contentType", "body")}

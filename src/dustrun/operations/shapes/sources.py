@@ -21,7 +21,7 @@ class SourceAnswer(Answer):
 
 
 class SourceList(Answer):
-    """What answers one question about a spend; at most 100 of `total` sources."""
+    """The sources that answer one question about a spend; at most 100 of `total` sources."""
 
     question: str = Field(examples=["who is paid"])
     sources: list[SourceAnswer]
@@ -29,7 +29,7 @@ class SourceList(Answer):
 
 
 class FieldSources(SourceList):
-    """What can change one money field."""
+    """The sources that can change one money field."""
 
     field: str = Field(
         description="`recipient`, `amount`, `asset`, `chain`, `calldata`, `limits` or `wallet`.", examples=["recipient"]
@@ -76,7 +76,7 @@ class StoreSources(Answer):
 
 
 class SpendSourcesAnswer(Answer):
-    """What shaped one spend. `fields`: what can change it. `decides`: what chooses whether it happens, or how often.
+    """The sources of one spend. `fields`: what can change it. `decides`: what chooses whether it happens, or how often.
     `stops`: what can only prevent it; absent for a run, where nothing did."""
 
     workflow_id: str
@@ -107,7 +107,7 @@ class LoopAnswer(Answer):
 
 
 class SpendSourcesPage(PageAnswer[SpendSourcesAnswer]):
-    """What shapes the spends of a version and of what it calls. `digest` stands for these definitions; `callsAny`: a
+    """The sources of the spends of a version and of what it calls. `digest` stands for these definitions; `callsAny`: a
     call computes which workflow it runs, so that others may spend, too. `hidden`: spends of workflows that the key may
     not see. `loops`: those of this version that spend."""
 

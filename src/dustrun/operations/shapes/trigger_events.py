@@ -68,14 +68,14 @@ class ReplayedAnswer(Answer):
 
 
 class ReplaysAnswer(Answer):
-    """What became of the events of a filter."""
+    """The replays of the events of a filter."""
 
     items: list[ReplayedAnswer]
     has_more: bool = Field(description="Whether more events match: ask again.")
 
 
 class FiredAnswer(Answer):
-    """What became of an event."""
+    """The result of an event."""
 
     action: Literal["triggered", "skipped"]
     event_id: str = Field(examples=[f"evt_{_ID}"])
@@ -129,7 +129,7 @@ class TriggerState(Answer):
 
 
 class TriggerInfo(Answer):
-    """What publishing has set up."""
+    """A trigger that publishing has set up."""
 
     workflow_id: str
     triggers: list[TriggerState]
@@ -217,7 +217,7 @@ class RefusedRehearsal(Answer):
 
 
 class TriggerRehearsalAnswer(Answer):
-    """What the events that were only watched would have done."""
+    """The effects that events would have had that were only watched."""
 
     workflow_id: str
     version: int | None = Field(description="The live version.")

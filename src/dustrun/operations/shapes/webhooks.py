@@ -29,7 +29,7 @@ _SAFE = {
 
 
 class WebhookAnswer(Answer):
-    """What became of a request."""
+    """The result of a webhook request."""
 
     action: Literal["triggered", "skipped"]
     event_id: str = Field(examples=["evt_01k9w3x7q2c4v6b8n0m1a2s3d4"])
@@ -93,7 +93,7 @@ class RevokedAnswer(Answer):
 
 
 def received_shape(received: WebhookResult) -> Json:
-    """What became of a request."""
+    """The result of a webhook request."""
     fired, found = received.fired, received.conclusion
     shaped: Json = {
         "action": fired.action,

@@ -233,7 +233,7 @@ class ApplyFiles(Fields):
 
 
 class ChangeItem(Answer):
-    """What differs at one path; a missing side is omitted."""
+    """A difference at one path; a missing side is omitted."""
 
     path: str
     before: Any = None
@@ -241,7 +241,7 @@ class ChangeItem(Answer):
 
 
 class AppliedItem(Answer):
-    """What applying does to one workflow."""
+    """The change of one workflow by applying files."""
 
     path: str | None = Field(description="The file; null for a workflow that no file has.")
     name: str

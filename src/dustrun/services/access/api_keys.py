@@ -316,7 +316,7 @@ class Keys:
         self.on_revoked(key_id)
 
     def hear_reach(self, key_id: str, key_hash: str, workflow_ids: Sequence[str]) -> None:
-        """What a key that is limited to folders or tags can access has changed, maybe on another server."""
+        """The reach of a key that is limited to folders or tags has changed, maybe on another server."""
         self._revocations += 1
         self._looking.clear()
         self._cache.pop(key_hash, None)

@@ -19,7 +19,7 @@ from dustrun.storage.db.statement import Tx
 
 
 def hand_of(tx: Tx, org_id: str, key_id: str) -> str:
-    """What stands for a hand: the person whose key it is, or the service account. A key of nobody has the hand of the
+    """The id of a hand: the person whose key it is, or the service account. A key of nobody has the hand of the
     topmost of those that made it and that are no administrators. Keys of administrators, who make everybody's keys, are
     a hand each; so is whoever has no key, like the holder of a link."""
     while (row := key_rows.find(tx, org_id, key_id)) is not None:
@@ -94,7 +94,7 @@ def hands_of(tx: Tx, org_id: str, kind: str, object_: str) -> list[Hand]:
 
 
 def table_object(tx: Tx, org_id: str, name: str) -> str:
-    """What hands are kept under of a table, named by name or id: its id, or the mark of its deletion."""
+    """The object under which a table, named by name or id, has its hands: its id, or the mark of its deletion."""
     table = managed_tables.find(tx, org_id, name)
     return table.id if table is not None else rows.deleted(name)
 

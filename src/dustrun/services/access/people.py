@@ -84,7 +84,7 @@ class Invited:
 
 @dataclass(frozen=True, slots=True)
 class Dependents:
-    """What is in a person's name: at most `MOST_LISTED` ids of each."""
+    """The keys, triggers and runs in a person's name: at most `MOST_LISTED` ids of each."""
 
     keys: list[str]
     made_keys: list[str]
@@ -105,7 +105,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What a change gives; None: it stays. `key_ids` are added."""
+    """The new values of a change; None: it stays. `key_ids` are added."""
 
     name: str | None = None
     state: str | None = None
@@ -380,7 +380,7 @@ def _good_keys(tx: Tx, org_id: str, person_id: str) -> set[str]:
 
 
 def _dependents(tx: Tx, org_id: str, person_id: str) -> Dependents:
-    """What is in a person's name: also of keys that have ended, since triggers and runs outlive them."""
+    """The things in a person's name: also of keys that have ended, since triggers and runs outlive them."""
     own = {row.id for row in key_rows.list_of_person(tx, org_id, person_id)}
     made = [one for key_id in sorted(own) for one in key_rows.list_made(tx, org_id, key_id)]
     left = {one.id for one in made if is_good(one) and one.person_id is None and one.service_account_id is None}

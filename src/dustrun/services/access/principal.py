@@ -44,7 +44,7 @@ PERMISSIONS = frozenset(
     ]
 )
 PROVISION = "people:provision"
-"""What a directory needs, in a key that has nothing else (`services/access/scim`)."""
+"""The permission of a directory, in a key that has no other (`services/access/scim`)."""
 OF_THE_SERVER = frozenset(["metrics:read", "operator"])
 """Permissions over the whole server, not one organisation: `admin` does not include them, `operator` does."""
 
@@ -128,7 +128,7 @@ class Principal:
 
     @property
     def spendable(self) -> str | None:
-        """What the key may spend from, as stored with what it writes: None nothing, `*` every wallet, else a JSON
+        """The wallets that the key may spend from, as stored with its writes: None none, `*` every one, else a JSON
         list."""
         return self.usable_wallets if self.may("wallet:spend") else None
 

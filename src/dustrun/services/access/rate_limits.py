@@ -122,9 +122,7 @@ class WrongKeys:
 
 
 def network_of(address: str) -> str:
-    """What counts as one caller: an IPv4 address, or an IPv6 network of 64 bits, of which each host has many
-    addresses.
-    """
+    """The network of one caller: an IPv4 address, or the IPv6 network of 64 bits of a host with many addresses."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

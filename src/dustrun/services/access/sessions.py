@@ -201,7 +201,7 @@ class Sessions:
 
 
 def public_id(hash: str) -> str:
-    """What a session is called by. It opens nothing: a request shows the secret whose hash this is a part of."""
+    """The public id of a session. It opens nothing: a request shows the secret whose hash this is a part of."""
     return f"web_{hash[:26]}"
 
 

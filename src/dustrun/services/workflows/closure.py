@@ -52,8 +52,8 @@ class SpendNode:
 
 @dataclass(frozen=True, slots=True)
 class VersionContent:
-    """What a version does with money. `calls`: workflows and versions that its nodes name; None is the live one, else
-    the draft. `calls_any`: a call computes its workflow or version, so it can reach every workflow."""
+    """The spends and calls of a version. `calls`: workflows and versions that its nodes name; None is the live one,
+    else the draft. `calls_any`: a call computes its workflow or version, so it can reach every workflow."""
 
     hash: str
     spends: tuple[SpendNode, ...]
@@ -215,7 +215,7 @@ class Closures:
         return Closure(found, _digest(found))
 
     def find(self, tx: Tx, workflow_id: str, version: int) -> VersionContent | None:
-        """What a version does with money."""
+        """The spends and calls of a version."""
         key = (workflow_id, version)
         content = self._kept.get(key)
         if content is None:
@@ -247,7 +247,7 @@ def key_of(workflow_id: str, version: int) -> str:
 
 
 def key_of_run(run: RunRow) -> str:
-    """What a run executes, as slices name it."""
+    """The version that a run executes, as slices name it."""
     return key_of(run.workflow_id or UNSAVED, run.version or 0)
 
 
@@ -281,7 +281,7 @@ def _content(row: VersionRow, specs: Specs) -> VersionContent:
 
 
 def _content_of(text: str, hashed: str, specs: Specs) -> VersionContent:
-    """What a definition does with money, without its author and what starts it."""
+    """The spends and calls of a definition, without its author and what starts it."""
     nodes = exact_json.loads(text)["nodes"]
     calls = [call_of(node) for node in nodes.values() if node["type"] == "call-workflow"]
     return VersionContent(

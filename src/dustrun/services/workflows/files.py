@@ -158,7 +158,7 @@ class WorkflowFile:
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """What applying does to one workflow. `path`: None for a workflow that no file has."""
+    """The change of one workflow by applying files. `path`: None for a workflow that no file has."""
 
     path: str | None
     name: str

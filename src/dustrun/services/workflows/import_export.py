@@ -36,7 +36,7 @@ MAX_NAME = 100
 _ID = re.compile(r"(conn|wal|wf)_[0-9a-hjkmnp-tv-z]{26}")
 _KINDS = {"conn": "connector", "wal": "wallet", "wf": "workflow"}
 _HELD = ("default", "const", "enum", "examples")
-"""What says in a field's schema which value the field has."""
+"""Keywords of a field's schema that say which value the field has."""
 _FILE_NAME = re.compile(r"[^a-z0-9]+")
 
 

@@ -79,7 +79,7 @@ def _read_by(spend: Json) -> set[str]:
 
 
 def _about(tx: Tx, org_id: str, store: Source, oldest: int) -> tuple[frozenset[str], list[Version], list[str]] | None:
-    """What is kept of what shaped a store, the versions that may write it, and the keys that have."""
+    """The kept sources of a store, the versions that may write it, and the keys that have."""
     if store.kind == "table":
         table = managed_tables.find(tx, org_id, store.name)
         if table is None:

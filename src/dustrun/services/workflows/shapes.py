@@ -1,4 +1,4 @@
-"""What shapes the spends of a closure, kept by the versions that it has: the slices of `core/sources`, and from them
+"""Sources of the spends of a closure, kept by the versions that it has: the slices of `core/sources`, and from them
 the things whose writers are asked."""
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from dustrun.services.workflows.closure import FOLLOWERS, Closure, Lookup, key_o
 from dustrun.storage.data import managed_tables
 
 Thing = tuple[str, str]
-"""What a hand has written: `definition` with `<workflow>@<version>`, or one of the kinds of stored hands with its name
-(`version`: the choice of the version that calls of a workflow run; `guards`: what that one requires); also `called`,
-what a computed call may run, `finished`, the runs after which a workflow runs, and `resume`, `approval` and `comment`,
-a `wait` or `approve` that goes on, and what is said with that: who may answer it is decided then."""
+"""A thing that a hand has written: `definition` with `<workflow>@<version>`, or one of the kinds of stored hands with
+its name (`version`: the choice of the version that calls of a workflow run; `guards`: what that one requires); also
+`called`, what a computed call may run, `finished`, the runs after which a workflow runs, and `resume`, `approval` and
+`comment`, a `wait` or `approve` that goes on, and what is said with that: who may answer it is decided then."""
 
 Writes = Mapping[tuple[str, str], SpendSlice]
 """By place, the slices of nodes that write to tables and variables."""
@@ -34,7 +34,7 @@ _FEW_NODES = 60
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What shapes one spending node of a closure. `slice`: its sources by money field; None in a version that does not
+    """The sources of one spending node of a closure. `slice`: those by money field; None in a version that does not
     compile, which can run nothing."""
 
     member: tuple[str, int]
@@ -57,7 +57,7 @@ class ClosureUnsliced(Temporary):
 
 @dataclass(frozen=True, slots=True)
 class ClosedVersions:
-    """What identifies a closure: its members, what each call runs, and the names of tables by id. `unsaved`: the hash
+    """The identity of a closure: its members, what each call runs, and the names of tables by id. `unsaved`: the hash
     of the first member's definition, if that is of no version. `ran` and `fired`: see `Closure`."""
 
     members: tuple[tuple[str, int], ...]
@@ -160,7 +160,7 @@ def _guards(closed: ClosedVersions, things: set[Thing], paying: str) -> Iterator
 
 
 def _of_start(closure: Closure) -> set[Thing]:
-    """What decides when the version runs, beside keys that may spend: addresses of webhooks, ends of other runs."""
+    """The things that decide when the version runs, beside keys that may spend: webhooks, ends of other runs."""
     found = {("webhook", f"{closure.root.workflow.id}/{node_id}") for node_id in closure.root.content.webhooks}
     found |= {("table", name) for name in closure.root.content.watched}
     if closure.root.content.follows:
@@ -210,7 +210,7 @@ def _masks(slices: list[SpendSlice]) -> dict[Thing, int]:
 
 
 def thing_of(source: Source) -> Thing | None:
-    """What a hand has written that a source comes from; None for systems, which policies judge, for what the run's
+    """The written thing that a source comes from; None for systems, which policies judge, for what the run's
     starter gives, and for what only the run knows."""
     kind, name = source.kind, source.name
     if kind in ("definition", "connector", "import", "table"):

@@ -95,7 +95,7 @@ class SpendSources:
         return all(self._may_spend(lookup, hand, named, where) for hand in authors)
 
     def seen(self, lookup: Lookup, closure: Closure) -> dict[str, dict[str, int]]:
-        """What an acceptance of a closure has seen besides its definitions: by thing and key, the writes so far."""
+        """The writes that an acceptance of a closure has seen besides its definitions: their count by thing and key."""
         things = {thing for shape in self._shapes.get(lookup, closure) for thing in shape.things}
         return {
             ":".join(thing): {hand.key_id: hand.writes for hand in self._hands(lookup, closure, thing)}
@@ -202,7 +202,7 @@ class SpendSources:
     # --- who has accepted it ---
 
     def _status(self, lookup: Lookup, closure: Closure, source: ShapingSource) -> SourceStatus:
-        """What a called version spends by itself may also be accepted with that version."""
+        """The status of one source. A spend of a called version may also be accepted with that version."""
         if not source.needed:
             return SourceStatus(source)
         counted = _count(lookup, self._accepting(lookup, closure), source)
@@ -255,7 +255,7 @@ def _has_seen(row: AcceptanceRow, source: ShapingSource) -> bool:
 
 
 def _of_computed_calls(closure: Closure) -> Iterator[Shape]:
-    """What computes a workflow to call may spend from every wallet, beside what it spends itself."""
+    """The shapes of computed calls: each may spend from every wallet, beside its own spends."""
     if closure.calls_any:
         things = frozenset(("definition", key_of(*member.key)) for member in closure.members)
         yield Shape(closure.root.key, "", (ANY_WALLET,), things)

@@ -1,4 +1,4 @@
-"""What a version needs before it may spend: the rehearsals that its workflow requires, and the acceptance of somebody
+"""The needs of a version before it may spend: the rehearsals that its workflow requires, and the acceptance of somebody
 who may spend from its wallets."""
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class SpendGate:
                     raise _unaccepted(lookup, own, status, self.closures)
 
     def _with_acceptances(self, lookup: Lookup, closure: Closure) -> Iterator[Closure]:
-        """What is called and needs acceptances of its own."""
+        """The called closures that need acceptances of their own."""
         for member in closure.members[1:]:
             if member.workflow.acceptances:
                 own = self.closures.resolve(lookup, member.workflow, member.version)
@@ -255,7 +255,7 @@ def has_spent(facts: Mapping[str, Any]) -> bool:
 
 
 def place_of(member: ClosureMember, node: SpendNode) -> Place:
-    """What identifies a spending node across versions with the same definition."""
+    """The identity of a spending node across versions with the same definition."""
     return member.workflow.id, member.content.hash, node.node_id
 
 

@@ -166,7 +166,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def changes_between(before: Any, after: Any) -> list[dict[str, Any]]:
-    """What differs between two values, by path."""
+    """The differences between two values, by path."""
     return list(_walk(before, after, ""))
 
 

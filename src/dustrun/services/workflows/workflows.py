@@ -158,7 +158,7 @@ class Arming(Protocol):
     """Arms and disarms the triggers of workflows; triggers are services above this one."""
 
     async def check(self, principal: Principal, definition: Definition) -> list[Problem]:
-        """What would keep the triggers of a valid definition from running."""
+        """The problems that would keep the triggers of a valid definition from running."""
         ...
 
     async def ask_heads(self, definition: Definition) -> Heads:
@@ -307,7 +307,7 @@ class Workflows:
     def _check_around(
         self, tx: Tx, principal: Principal, definition: Definition, own_id: str | None
     ) -> Iterator[Problem]:
-        """What depends on other workflows, and on the settings of its own."""
+        """The problems that depend on other workflows, and on the settings of its own."""
         lookup, closures = Lookup(tx, principal.org_id, principal), self._gate.closures
         if any(node.type == calls.CALL for node in definition.nodes.values()):
             yield from call_circles.find_problems(lookup, closures, definition, own_id)

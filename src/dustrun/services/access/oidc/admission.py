@@ -109,7 +109,7 @@ def _find(claims: Mapping[str, Any], name: str) -> Any:
 
 
 def permissions_of_group(group: str, names: tuple[str, ...]) -> frozenset[str]:
-    """What the settings give a group: permissions, and those of presets; raises `Conflict` for what there is not."""
+    """The permissions that the settings give a group, with those of presets; raises `Conflict` for unknown ones."""
     found: set[str] = set()
     for name in names:
         if name not in PRESETS and name not in PERMISSIONS:

@@ -1,4 +1,4 @@
-"""What must be true of an ID token besides its signature, issuer and audience (OpenID Connect Core, 3.1.3.7)."""
+"""Checks of an ID token besides its signature, issuer and audience (OpenID Connect Core, 3.1.3.7)."""
 
 from __future__ import annotations
 

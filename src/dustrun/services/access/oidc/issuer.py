@@ -48,7 +48,7 @@ class Issuer:
     async def claims_of(
         self, token: str, *, types: frozenset[str], audience: str, leeway_s: float, options: dict[str, Any]
     ) -> dict[str, Any]:
-        """What a token says that is this issuer's, of one of these types and for this audience; raises
+        """The claims of a token of this issuer, of one of these types and for this audience; raises
         `Unauthenticated`, and `Temporary` without the issuer's keys. `options` are PyJWT's."""
         import jwt  # slow import
 
@@ -158,7 +158,7 @@ def _keys_of(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _why(error: Exception) -> str:
-    """What is wrong, without what the token says."""
+    """The fault of a token, without its claims."""
     words = {
         "ExpiredSignatureError": "it has expired",
         "InvalidAudienceError": "it is for another audience",

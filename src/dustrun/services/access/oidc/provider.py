@@ -34,7 +34,7 @@ _LEAVING_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What the provider says of somebody, and what to ask it with the next time."""
+    """The provider's claims about a person, and the token to ask it with the next time."""
 
     claims: dict[str, Any]
     refresh_token: str | None
@@ -69,7 +69,7 @@ class Provider:
         return self.settings.base_url() + PAGE
 
     async def find_trouble(self) -> str | None:
-        """What keeps people from signing in with the provider, as far as what it publishes tells; None: nothing."""
+        """The obstacle to signing in with the provider, as far as its published settings tell; None: there is none."""
         try:
             keys, about = await self._issuer.look(), await self._issuer.about()
             for name in ("authorization_endpoint", "token_endpoint"):
@@ -118,7 +118,7 @@ class Provider:
             raise refuse("The answer came from another provider than the one that you were sent to. Sign in again.")
 
     async def exchange(self, code: str, attempt: Attempt) -> Grant:
-        """What the provider gives for the code of a sign-in; raises `Forbidden` or `Temporary`."""
+        """The provider's grant for the code of a sign-in; raises `Forbidden` or `Temporary`."""
         fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": self.redirect_uri}
         answer, status = await self._ask_token({**fields, "code_verifier": attempt.verifier})
         if status != 200:
@@ -131,7 +131,7 @@ class Provider:
         return await self._granted(claims, answer, is_first=True)
 
     async def renew(self, refresh_token: str, subject: str) -> Grant | None:
-        """What the provider gives for a refresh token; None if it takes the token no longer. Raises `Temporary` if it
+        """The provider's grant for a refresh token; None if it takes the token no longer. Raises `Temporary` if it
         gives no answer that says either, or `Forbidden` for one that cannot be believed."""
         answer, status = await self._ask_token({"grant_type": "refresh_token", "refresh_token": refresh_token})
         if status == 400 and answer.get("error") == _ENDED:

@@ -1,4 +1,4 @@
-"""What a person may do after the provider has answered: as much as their groups give, and nothing once it has let them
+"""The rights of a person after the provider has answered: those that their groups give, and none once it has let them
 go."""
 
 from __future__ import annotations

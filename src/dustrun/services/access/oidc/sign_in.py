@@ -53,7 +53,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """What the provider sent the browser back with."""
+    """The parameters with which the provider sent the browser back."""
 
     state: str
     code: str | None = None
@@ -74,7 +74,7 @@ class SignIns:
 
     @property
     def name(self) -> str | None:
-        """What people are told that they sign in with; None: there is no provider."""
+        """The provider's name, as people read it; None: there is no provider."""
         return None if self.provider is None else self.provider.settings.sign_in_name
 
     async def begin(self) -> Begun:
@@ -250,7 +250,7 @@ def _derived(browser: str, purpose: str) -> str:
 
 
 def _declined(answered: Answered) -> str:
-    """What the provider says, of an answer that belongs to a sign-in of this browser."""
+    """The provider's reason for a refusal, of an answer that belongs to a sign-in of this browser."""
     said = "".join(one for one in (answered.description or "") if one.isprintable())[:300]
     code = answered.error if answered.error and answered.error.replace("_", "").isalnum() else "no code"
     return f"The provider does not sign you in ({code[:60]}){f': {said}' if said else '.'}"

@@ -1,4 +1,4 @@
-"""What a browser is asked for a passkey, and whether its answer is right: of this origin, this challenge, this key."""
+"""Requests to a browser for a passkey, and the check of its answer: of this origin, this challenge, this key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _USUAL_PORTS: Final = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What passkeys are bound to: the server's public address."""
+    """The server's public address, to which passkeys are bound."""
 
     host: str
     origin: str
@@ -31,7 +31,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
-    """What a passkey is recognised by."""
+    """The id and the public key by which a passkey is recognised."""
 
     id: str
     public_key: str
@@ -90,7 +90,7 @@ def challenge_of(credential: Mapping[str, Any]) -> str:
 
 
 async def check_new(place: Place, credential: Mapping[str, Any], challenge: str) -> NewCredential:
-    """What a new passkey is recognised by; raises `Forbidden` if the answer is not right."""
+    """The id and the public key of a new passkey; raises `Forbidden` if the answer is not right."""
 
     def check() -> NewCredential:
         from webauthn import verify_registration_response  # slow import
@@ -146,7 +146,7 @@ def encode(raw: bytes) -> str:
 
 
 def decode(text: str) -> bytes:
-    """What base64url stands for; raises `ValueError`."""
+    """The bytes of a base64url text; raises `ValueError`."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, TypeError) as error:

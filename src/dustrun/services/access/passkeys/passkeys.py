@@ -36,7 +36,7 @@ _DOING: Final = "manage passkeys"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a browser is asked: the `publicKey` of its call, as JSON."""
+    """A request to a browser: the `publicKey` of its call, as JSON."""
 
     public_key: dict[str, Any]
 

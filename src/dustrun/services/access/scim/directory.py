@@ -327,7 +327,7 @@ class Directory:
         return rights.give(tx, person, home, sorted(gets), by=(principal, BY_DIRECTORY))[1]
 
     async def _ending(self, unit: Callable[[Tx], tuple[T, list[KeyRow]]]) -> T:
-        """What a unit answers, once the keys that it has revoked are forgotten."""
+        """The answer of a unit, once the keys that it has revoked are forgotten."""
         done = await self._writer.write(unit, lambda done: self._keys.forget_all(done[1]))
         return done[0]
 

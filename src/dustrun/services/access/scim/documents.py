@@ -22,7 +22,7 @@ _NOT_KEPT: Final = (
     *("nickName", "profileUrl", "title", "userType", "preferredLanguage", "locale", "timezone", "password", "ims"),
     *("phoneNumbers", "photos", "addresses", "entitlements", "roles", "x509Certificates"),
 )
-"""What a directory may send, and this server has no use for."""
+"""Attributes that a directory may send, and that this server has no use for."""
 _OF_USERS: Final = {name.lower(): name for name in (*_READ_ONLY, *_KEPT, *_NOT_KEPT)}
 _OF_GROUPS: Final = {name.lower(): name for name in ("id", "meta", "schemas", "externalId", "displayName", "members")}
 _OF_NAMES: Final = ("formatted", "givenName", "familyName")
@@ -50,7 +50,7 @@ class ScimInvalid(Invalid):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """What is kept of a user. `active`: None if nothing was said."""
+    """The kept attributes of a user. `active`: None if nothing was said."""
 
     user_name: str
     external_id: str | None
@@ -78,7 +78,7 @@ class Members:
 
 
 def read_user(sent: Any) -> User:
-    """What is kept of a user's document; raises `ScimInvalid` for what is unknown or cannot be."""
+    """The kept attributes of a user's document; raises `ScimInvalid` for those that are unknown or cannot be."""
     given = _known(sent, _OF_USERS, USER)
     user_name = _text(given, "userName", needed=True)
     names = given.get("name") or {}
@@ -142,8 +142,8 @@ def patch_group(group: Group, sent: Any) -> tuple[Group, list[Members]]:
 
 
 def read_filter(text: str, known: Mapping[str, str]) -> dict[str, str]:
-    """What a filter asks for, by the name of `known` in lower case; raises `ScimInvalid` for any that is not a few
-    comparisons by `eq`."""
+    """The values that a filter asks for, by the name of `known` in lower case; raises `ScimInvalid` for any filter
+    that is not a few comparisons by `eq`."""
     found, at = dict[str, str](), 0
     if len(text) > _LONGEST * 4:
         raise ScimInvalid("The filter is too long.", "invalidFilter")

@@ -1,4 +1,4 @@
-"""What this server tells directories of itself: RFC 7643, sections 5 to 7."""
+"""The server's description of itself for directories: RFC 7643, sections 5 to 7."""
 
 from __future__ import annotations
 

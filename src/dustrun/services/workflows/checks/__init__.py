@@ -1,1 +1,1 @@
-"""What else is checked of a definition: against the chains, workflows and guards that there are."""
+"""Checks of a definition against the chains, workflows and guards that there are."""

@@ -1,4 +1,4 @@
-"""What a key that is limited to some workflows may write into them."""
+"""Limits of what a key of some workflows may write into them."""
 
 from __future__ import annotations
 
