@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dustrun.storage.db.store_facts import MEASURED
 from dustrun.storage.db.tables import SEARCHES
 
 Row = dict[str, Any]
@@ -28,9 +29,17 @@ OF_RUNS = {
     "table_cells": "layer",
     "approvals": "run_pk",
     "run_words": "run_pk",
+    "run_sizes": "run_pk",
 }
-# Rows that may change, and in which columns: a counter of runs, and when a key was last used.
-MAY_CHANGE = {"run_counts": {"total"}, "api_keys": {"last_used_at"}, "sqlite_sequence": {"seq"}}
+# Rows that may change, and in which columns: counters of runs and of their bytes, and when a key was last used.
+MAY_CHANGE = {
+    "run_counts": {"total"},
+    "run_sizes": {"bytes"},
+    "stored_bytes": {"bytes"},
+    "store_facts": {"value"},
+    "api_keys": {"last_used_at"},
+    "sqlite_sequence": {"seq"},
+}
 AUDITED: frozenset[str] = frozenset()  # actions of audit rows that a simulation may leave: there are none
 _STORE_FILES = ("dustrun.db", "dustrun.db-wal", "dustrun.db-shm")
 
@@ -105,6 +114,8 @@ class Difference:
             return None
         if name == "run_counts":
             return None if row["mode"] == "simulate" else f"counts a run of mode {row['mode']}"
+        if name == "stored_bytes" or (name == "store_facts" and row["name"] == MEASURED):
+            return None
         if name == "audit":
             return None if row["action"] in AUDITED else f"an audit row of {row['action']}"
         column = OF_RUNS.get(name)
@@ -120,5 +131,7 @@ class Difference:
         columns = {column for column in after if after[column] != before[column]}
         if not columns <= MAY_CHANGE.get(name, set()):
             self.faults.append(f"{name}: {sorted(columns)} of a row changed")
+        elif name == "store_facts" and after["name"] != MEASURED:
+            self.faults.append(f"store_facts: {after['name']} changed")
         elif name == "run_counts" and after["mode"] != "simulate":
             self.faults.append(f"run_counts: counts a run of mode {after['mode']}")

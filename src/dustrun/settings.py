@@ -208,6 +208,14 @@ class Settings(BaseSettings):
     max_executions: int = Field(10_000, ge=1, description="Maximum node executions in one run.")
     max_loop_items: int = Field(1000, ge=1, description="Maximum items in one loop.")
     max_result_bytes: int = Field(1_048_576, ge=1024, description="Largest result of one node, in bytes of JSON.")
+    max_runs: int | None = Field(
+        None, ge=1, description="Runs that one organisation keeps before new ones are refused; empty: any."
+    )
+    max_run_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Bytes that one organisation stores in its runs before new ones are refused; empty: any.",
+    )
     max_run_days: int = Field(30, ge=1, description="Maximum duration of a run, in days.")
     default_timeout_ms: int = Field(
         60_000, ge=1, description="Time limit in milliseconds for one attempt of a node without `timeoutMs`."

@@ -29,6 +29,7 @@ export const people = {
     tableBytes: 'Size of tables',
     assistantTokens: 'Tokens of the assistant in 24 hours',
     runs: 'Runs',
+    runBytes: 'Size of runs',
   } as Record<string, string>,
   invite: 'Invite',
   name: 'Name',

@@ -30,6 +30,7 @@ from dustrun.services.access.api_keys import ensure_owner
 from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.maintenance import Upkeep
 from dustrun.services.outbox.events import EventPublisher
+from dustrun.services.quotas import RunQuotas, RunSizes
 from dustrun.services.runs.create import RunCreation, RunDeps
 from dustrun.services.runs.engine_port import Engine, WakeRelay
 from dustrun.services.runs.runs import Runs
@@ -198,7 +199,7 @@ async def _start(settings: Settings, database: Database, stack: contextlib.Async
         stack.push_async_callback(temporal.stop)
     runs = Runs(run_deps, base.writer, base.hub, engine)
     hosts = ReadHosts(database, base.catalog.specs(), settings.assistant_hosts)
-    starts = Starts(run_deps, engine, base.vault, runs, hosts)
+    starts = Starts(run_deps, engine, base.vault, runs, hosts, RunQuotas(database, settings))
     triggers, hooks = make_triggers(base, money, starts), make_hooks(base)
     data.connectors.on_changed.append(triggers.connector_changed)
     data.tables.on_watched.append(triggers.polls.tables_changed)
@@ -236,7 +237,8 @@ def _server(parts: Parts, engine: EngineHost, owner_key_path: Path | None, host:
 async def _run(server: Server, parts: Parts, money: Money, watch: Watch, stack: contextlib.AsyncExitStack) -> None:
     """Starts the background services. They stop in this order: turns, back-tests, triggers, engine, simulated
     chains, outbox, upkeep."""
-    upkeep = Upkeep(parts.writer, parts.settings, parts.access.usage, parts.streams, parts.access.retention)
+    sizes = RunSizes(parts.database, parts.writer)
+    upkeep = Upkeep(parts.writer, parts.settings, parts.access.usage, parts.streams, parts.access.retention, sizes)
     stack.push_async_callback(upkeep.stop)
     stack.push_async_callback(money.outbox.stop)
     stack.push_async_callback(money.simulated_chains.close)

@@ -72,9 +72,10 @@ class QuotaAnswer(Answer):
     """How much the organisation has of something."""
 
     name: str = Field(
-        description="`connectors`, `hooks`, `tables`, `tableRows`, `tableBytes`, `assistantTokens` or `runs`."
+        description="`connectors`, `hooks`, `tables`, `tableRows`, `tableBytes`, `assistantTokens`, `runs` or "
+        "`runBytes`."
     )
-    used: int
+    used: int = Field(description="`runBytes` is measured some seconds after a run has started, waited or ended.")
     limit: int | None = Field(description="Null: there is no limit.")
     setting: str | None = Field(description="The server's setting that limits it.")
     frees: str = Field(description="How it becomes less.")
@@ -87,7 +88,7 @@ class QuotaAnswer(Answer):
     refusals=[Code.ORGANIZATION_UNKNOWN],
 )
 async def list_quotas(call: Call, id: str, paging: Paged) -> Page[QuotaUse]:
-    """List what the organisation has of what is limited, and how many runs it keeps."""
+    """List what the organisation has of what is limited."""
     organizations = call.parts.access.organizations
     await organizations.get(call.principal, id)
     found = await organizations.list_quotas(call.principal)
@@ -115,8 +116,8 @@ async def get_organization(call: Call, id: str) -> OrganizationRow:
 async def update_organization(call: Call, id: str, body: UpdateOrganization) -> OrganizationRow:
     """Set how long the organisation's ended runs are kept, and whether its only person approves their own runs.
 
-    Older runs are permanently deleted with their events within the hour. Exceptions: runs that moved money, and runs
-    linked to an open or newer run by a call or a retry.
+    Older runs are permanently deleted with their events: at once, and from then on within the hour. Exceptions: runs
+    that moved money, and runs linked to an open or newer run by a call or a retry.
     """
     organizations, given = call.parts.access.organizations, body.model_fields_set
     found = await organizations.get(call.principal, id)

@@ -64,6 +64,7 @@ STARTING = [
     Code.TRIGGER_NODE_UNKNOWN,
     Code.DEFINITION_INVALID,
     Code.HOST_NOT_ALLOWED,
+    Code.RUN_LIMIT,
 ]
 
 
@@ -316,6 +317,7 @@ async def cancel_run(call: Call, run_id: RunId) -> Run:
         Code.WORKFLOW_ARCHIVED,
         Code.DEFINITION_INVALID,
         Code.HOST_NOT_ALLOWED,
+        Code.RUN_LIMIT,
         *GATE,
     ],
     example={},

@@ -15,6 +15,7 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.usage import Usage
 from dustrun.services.attention import DiskWatch
+from dustrun.services.quotas import RunSizes
 from dustrun.services.streaming.streams import Streams
 from dustrun.settings import Settings
 from dustrun.storage.access import organizations
@@ -59,6 +60,8 @@ class Retention:
         self._writer = writer
         self._default_days = default_days
         self._delivery_days = delivery_days
+        self.changed = asyncio.Event()
+        """Set when an organisation has changed its days; whoever sweeps clears it."""
 
     def days_of(self, row: OrganizationRow) -> int:
         """Days that an organisation's ended runs are kept; 0 means forever."""
@@ -75,7 +78,7 @@ class Retention:
             assert row is not None
             return row
 
-        return await idempotency.write(self._writer, unit)
+        return await idempotency.write(self._writer, unit, lambda _: self.changed.set())
 
     async def sweep(self) -> int:
         """Deletes all expired runs in steps that let other writes in between; returns how many."""
@@ -147,6 +150,7 @@ PRUNE_EVERY_S = 3600.0
 _FIRST_AFTER_S = 60.0
 _LOOK_EVERY_S = 0.5
 _LOOK_AT_DISK_EVERY_S = 60.0
+_MEASURE_EVERY_S = 5.0
 _LAG = metrics.histogram("dustrun_event_loop_lag_seconds", "How late timers of the event loop fire.")
 
 
@@ -154,20 +158,28 @@ class Upkeep:
     """The server's background maintenance tasks."""
 
     def __init__(
-        self, writer: Writer, settings: Settings, usage: Usage, streams: Streams, retention: Retention
+        self,
+        writer: Writer,
+        settings: Settings,
+        usage: Usage,
+        streams: Streams,
+        retention: Retention,
+        sizes: RunSizes,
     ) -> None:
         self._writer = writer
         self._settings = settings
         self._usage = usage
         self._streams = streams
         self._retention = retention
+        self._sizes = sizes
         self._disk = DiskWatch(writer, settings.data_dir)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Starts the tasks."""
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(each()) for each in (self._prune, self._watch_loop, self._watch_disk)]
+        every = (self._prune, self._sweep_if_changed, self._measure_runs, self._watch_loop, self._watch_disk)
+        self._tasks = [loop.create_task(each()) for each in every]
         self._usage.start()
 
     async def stop(self) -> None:
@@ -185,6 +197,26 @@ class Upkeep:
             except Exception as error:
                 _logger.error("pruning failed", exc_info=error)
             await asyncio.sleep(PRUNE_EVERY_S)
+
+    async def _sweep_if_changed(self) -> None:
+        """Whoever keeps runs for a shorter time wants room now."""
+        while True:
+            await self._retention.changed.wait()
+            self._retention.changed.clear()
+            try:
+                await self._retention.sweep()
+            except Exception as error:
+                _logger.error("deleting old runs failed", exc_info=error)
+
+    async def _measure_runs(self) -> None:
+        while True:
+            await asyncio.sleep(clock.look_around_s(_MEASURE_EVERY_S))
+            try:
+                await self._sizes.measure()
+            except DustrunError as error:
+                _logger.failed("the sizes of runs were not measured", error)
+            except Exception as error:
+                _logger.error("measuring the sizes of runs failed", exc_info=error)
 
     async def prune(self) -> None:
         """Deletes expired rows."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dustrun.errors import Code
 from dustrun.storage.db.ledger_tables import wallets
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
@@ -285,3 +286,25 @@ async def test_a_dust_test_spends_about_a_cent(till: Till) -> None:
     report = await till.effects(run["id"])
     (scaled,) = report["dust"]["scaled"]
     assert (scaled["original"], scaled["dust"]) == (str(5 * 10**18), str(5 * 10**12))
+
+
+async def test_a_run_with_money_in_flight_ends_though_no_more_runs_may_be_kept(tmp_path: Path, world: World) -> None:
+    """New runs are refused (one is the till's own); this one pays, calls a workflow that pays too, and ends."""
+    with world.node("--block-time", "1") as node:
+        async with open_outbox(tmp_path, node, actions_dir=OWN_ACTIONS, max_runs=2) as outbox:
+            till = Till(outbox)
+            inner = {"root": {"type": "manual", "children": ["pay"]}, "pay": till.send(20)}
+            callee = (await till.api.create_workflow({"nodes": inner}))["id"]
+            nodes = {
+                "hold": {"type": "wait", "payload": {"timeoutMs": 3_600_000}, "children": ["pay"]},
+                "pay": till.send(10, children=["call"]),
+                "call": {"type": "call-workflow", "payload": {"workflowId": callee}},
+            }
+            nodes["root"] = {"type": "manual", "children": ["hold"]}
+            run_id = (await till.api.post("/v1/runs", {"definition": {"nodes": nodes}})).data["runId"]
+            await till.bench.until(run_id, lambda run: run["status"] == "waiting")
+            refused = await till.api.post(f"/v1/workflows/{callee}/run", {})
+            assert (refused.status, refused.code) == (409, Code.RUN_LIMIT), refused.body
+            assert (await till.api.post(f"/v1/runs/{run_id}/nodes/hold/resume", {})).status == 200
+            assert (await till.bench.ended(run_id))["status"] == "success"
+            assert (till.paid(), outbox.balance(SHOP)) == (2, 30)

@@ -225,3 +225,21 @@ async def _ended(server: Composition, path: str) -> Any:
 async def _paused(server: Composition, workflow_id: str) -> Any:
     found = (await server.owner.get(f"/v1/workflows/{workflow_id}")).data
     return found if found["status"] == "paused" else None
+
+
+async def test_an_event_that_came_while_too_many_runs_were_kept_starts_its_run_once_there_is_room(
+    tmp_path: Path, store_url: str
+) -> None:
+    """It is kept as failed, with its payload, and replayed; meanwhile nothing else of it is lost."""
+    async with composed(tmp_path, database_url=store_url, actions_dir=OWN, max_runs=1) as server:
+        workflow_id, sub = await published(server)
+        first, second = [(await fire(server, sub, key))[0] for key in ("a", "b")]
+        assert (first.action, second.action, second.reason) == ("triggered", "skipped", "quota")
+        assert second.message is not None
+        assert second.message.startswith("The organisation keeps 1 runs, and may keep 1 (setting max_runs).")
+        assert [event["outcome"] for event in await events_of(server, workflow_id)] == ["failed", "started"]
+    async with composed(tmp_path, database_url=store_url, actions_dir=OWN, max_runs=2) as server:
+        replayed = (await server.owner.post(f"/v1/trigger-events/{second.event_id}/replay")).data
+        assert (replayed["action"], len(replayed["runIds"])) == ("triggered", 1)
+        run = (await server.owner.get(f"/v1/runs/{replayed['runIds'][0]}")).data
+        assert run["executionState"]["root"]["result"]["n"] == 1

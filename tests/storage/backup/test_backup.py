@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from dustrun import clock
 from dustrun.errors import Conflict, DustrunError, Permanent
+from dustrun.services.quotas import RunSizes
 from dustrun.storage.backup.archive import Archive
 from dustrun.storage.backup.backup import back_up
 from dustrun.storage.backup.restore import restore
@@ -30,6 +31,7 @@ from dustrun.storage.db.statement import Statement
 from dustrun.storage.db.tables import api_keys, events, metadata, run_counts, runs, workflows
 from dustrun.storage.secrets.master_key import MasterKeyFile
 from testkit.composition import Composition, composed
+from testkit.recount import recount
 
 DELAYED = {
     "nodes": {
@@ -92,6 +94,7 @@ async def test_a_backup_under_load_is_restored_whole_and_goes_on(
         busy, stop = await server.owner.create_workflow(), asyncio.Event()
         loads = [asyncio.create_task(_load(server, busy["id"], stop)) for _ in range(4)]
         await asyncio.sleep(0.3)
+        await RunSizes(server.parts.database, server.parts.writer).measure()
         manifest = await asyncio.to_thread(back_up, server.parts.settings.store_url(), file)
         stop.set()
         assert sum(await asyncio.gather(*loads)) > 4
@@ -121,6 +124,9 @@ async def test_a_backup_under_load_is_restored_whole_and_goes_on(
                 await asyncio.sleep(0.02)
         _check_whole(second)
         second.close()
+        await RunSizes(restored.parts.database, restored.parts.writer).measure()
+        kept, counted = await recount(restored)
+        assert kept == counted
 
 
 async def _take(folder: Path, store_url: str) -> Path:

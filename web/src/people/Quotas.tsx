@@ -15,7 +15,7 @@ const nameOf = ({ name }: Quota) => said.quotas[name] ?? name
 
 const MB = 1e6
 const amountOf = ({ name }: Quota, n: number) =>
-  name === 'tableBytes' ? said.mb((n / MB).toLocaleString('en', { maximumFractionDigits: 1 })) : n.toLocaleString('en')
+  name.endsWith('Bytes') ? said.mb((n / MB).toLocaleString('en', { maximumFractionDigits: 1 })) : n.toLocaleString('en')
 
 function Full({ one }: { one: Quota }) {
   const how = fullness(one.used, one.limit)

@@ -23,7 +23,7 @@ from dustrun.services.actions import ActionCall
 noun = Noun("Catalogue")
 
 Type = Annotated[str, Field(description="Type of the action.", examples=["http-request"], max_length=128)]
-_REFUSALS = [Code.HOST_NOT_ALLOWED, Code.TYPE_UNKNOWN, Code.ACTION_INPUT_INVALID]
+_REFUSALS = [Code.HOST_NOT_ALLOWED, Code.TYPE_UNKNOWN, Code.ACTION_INPUT_INVALID, Code.RUN_LIMIT]
 _ACCEPTED = "The action has not ended within `waitMs`; its run continues."
 
 

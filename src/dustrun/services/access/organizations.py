@@ -11,7 +11,7 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import make_key
 from dustrun.services.access.principal import Principal
 from dustrun.settings import Settings
-from dustrun.storage.access import keys
+from dustrun.storage.access import keys, stored_bytes
 from dustrun.storage.access import organizations as rows
 from dustrun.storage.access.organizations import OrganizationRow
 from dustrun.storage.data import connectors, conversation_turns, managed_tables
@@ -19,6 +19,8 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.hooks import hooks
+from dustrun.storage.runs import run_lists
+from dustrun.storage.runs.run_lists import RunFilters
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,11 @@ def used_up(what: str, used: int, limit: int, setting: str, has: str = "has") ->
         f"The organisation {has} {used} {what}, and may have {limit} (setting {setting}). {_DELETES[:-1]}, or have "
         "whoever runs the server raise the setting."
     )
+
+
+def count_runs(tx: Tx, org_id: str) -> int:
+    """How many runs an organisation keeps, of all modes: ended ones by their counters, open ones by their index."""
+    return sum(run_lists.count_by_status(tx, org_id, RunFilters()).values())
 
 
 def assistant_tokens(tx: Tx, org_id: str) -> int:
@@ -99,7 +106,8 @@ class Organizations:
                 *("assistantTokens", assistant_tokens(tx, org_id), settings.max_assistant_tokens),
                 *("max_assistant_tokens", "Those of turns that are a day old do not count."),
             ),
-            QuotaUse("runs", rows.count_runs(tx, org_id), None, None, ends),
+            QuotaUse("runs", count_runs(tx, org_id), settings.max_runs, "max_runs", ends),
+            QuotaUse("runBytes", stored_bytes.of(tx, org_id), settings.max_run_bytes, "max_run_bytes", ends),
         ]
 
     async def get_own(self, principal: Principal) -> OrganizationRow:

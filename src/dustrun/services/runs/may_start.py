@@ -12,13 +12,14 @@
 | 8 | `StartGuard.admit`, `admit_unsaved`, `admit_retry` | what is not accepted, or not rehearsed (`spend_gate.py`) |
 | 9 | `trigger_of`, `accept` | an unknown trigger, a payload against its schema |
 | 10 | `concurrency_key_of` | a payload from which the workflow's concurrency key cannot be computed |
-| 11 | `check_room` | a server that is busy or stopping |
+| 11 | `check_room`; `RunQuotas.need_room` | a server that is busy or stopping; an organisation that keeps too much |
 | 12 | in the transaction: `StartCondition.before` | what a trigger's limits or a form's link refuse |
 | 13 | `check_message`, `check_chain` | an unknown message; a retry chain with an open run or transaction |
 | 14 | `check_created` | a run id that is used |
 | 15 | `make_room` | with `onLimit: skip`, more unfinished runs than the workflow's limit |
 
-A called run is asked 4 to 15 in the name of the run that calls it (`subworkflow.py`).
+A called run is asked 4 to 15 in the name of the run that calls it (`subworkflow.py`), but not for the quotas of runs:
+what is under way, perhaps with money, goes on to its end.
 """
 
 from __future__ import annotations

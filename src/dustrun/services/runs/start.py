@@ -15,6 +15,7 @@ from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.core.workflow.program import Program
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.read_hosts import ReadHosts
+from dustrun.services.quotas import RunQuotas
 from dustrun.services.runs import may_start, start_request
 from dustrun.services.runs.create import RunDeps
 from dustrun.services.runs.engine_port import CreatedRun, Engine, RunFacts
@@ -129,7 +130,9 @@ T = TypeVar("T")
 class Starts:
     """Starts runs: of a saved workflow, of a definition in the request, or as a retry."""
 
-    def __init__(self, deps: RunDeps, engine: Engine, vault: Vault, runs: Runs, read_hosts: ReadHosts) -> None:
+    def __init__(
+        self, deps: RunDeps, engine: Engine, vault: Vault, runs: Runs, read_hosts: ReadHosts, quotas: RunQuotas
+    ) -> None:
         self._database = deps.database
         self._catalog = deps.catalog
         self._programs = deps.programs
@@ -140,6 +143,7 @@ class Starts:
         self._runs = runs
         self._is_traced = deps.is_traced
         self._guard = may_start.StartGuard(deps.database, deps.creation.gate, read_hosts)
+        self._quotas = quotas if quotas.are_set else None
 
     async def start(
         self, principal: Principal, workflow_id: str, request: RunRequest, admission: StartCondition | None = None
@@ -223,6 +227,8 @@ class Starts:
 
     async def _submit(self, prepared: PreparedRun, concurrency: Concurrency | None) -> CreatedRun:
         may_start.check_room(self._engine)
+        if self._quotas is not None:
+            await self._quotas.need_room(prepared.facts.org_id)
         return await self._engine.submit(self._creation.new_run(prepared, concurrency))
 
 

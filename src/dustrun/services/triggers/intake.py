@@ -33,6 +33,9 @@ _TRIES = 5
 _REFUSALS = (Invalid, Forbidden, NotFound, Conflict, Refused)
 """Why a run cannot start, now or later; everything else is tried again by whoever fires."""
 
+_FULL = (Code.STATE_CONFLICT, Code.RUN_LIMIT)
+"""As many runs as may be unfinished, or kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class FireOptions:
@@ -121,7 +124,7 @@ class Intake:
             fired = await self._held(sub, decision)  # a limit or a repetition is told first
             if fired is not None:
                 return fired
-            if options.is_correction and error.code == Code.STATE_CONFLICT:  # as many runs as may be unfinished
+            if options.is_correction and error.code in _FULL:
                 raise Temporary(error.message) from None
             decision.refuse(error)
             return await self._fire(sub, decision, options)

@@ -83,6 +83,7 @@ _REASONS: Mapping[int, str] = {
     Code.REHEARSAL_MISSING: "not_rehearsed",
     Code.PERMISSION_MISSING: "forbidden",
     Code.DEFINITION_INVALID: "definition",
+    Code.RUN_LIMIT: "quota",
 }
 
 

@@ -7,7 +7,6 @@ import sqlalchemy as sa
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import organizations as t
-from dustrun.storage.db.tables import runs
 
 _INSERT = Statement(sa.insert(t))
 _COLUMNS = [t.c.id, t.c.name, t.c.created_at, t.c.retention_days, sa.func.coalesce(t.c.single_person, 0)]
@@ -20,7 +19,6 @@ _SET_SINGLE = Statement(
 _SET_RETENTION = Statement(
     sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(retention_days=sa.bindparam("days", type_=sa.Integer))
 )
-_RUNS = Statement(sa.select(sa.func.count()).select_from(runs).where(runs.c.org_id == sa.bindparam("org_id")))
 _ANY = Statement(sa.select(t.c.id).limit(1))
 
 
@@ -46,12 +44,6 @@ def find(tx: Tx, organization_id: str) -> OrganizationRow | None:
     """Finds an organisation by id."""
     found = tx.one(_FIND, id=organization_id)
     return OrganizationRow(*found) if found else None
-
-
-def count_runs(tx: Tx, organization_id: str) -> int:
-    """How many runs an organisation keeps, of all modes."""
-    row = tx.one(_RUNS, org_id=organization_id)
-    return int(row[0]) if row else 0
 
 
 def lock(tx: Tx, organization_id: str) -> None:

@@ -24,6 +24,8 @@ LINK_SECRET = "link_secret"  # noqa: S105 - the name of a fact
 """Of servers that share the store: the secret of links that resume runs (`services/runs/resume_links.py`)."""
 ENGINE = "engine"
 """Who decides which of the processes that share the store advances a run."""
+MEASURED = "measured"
+"""The number of the newest activity whose run was measured (`storage/access/stored_bytes.py`)."""
 
 _FIND = Statement(sa.select(t.c.value).where(t.c.name == sa.bindparam("the_name")))
 _DELETE = Statement(sa.delete(t).where(t.c.name == sa.bindparam("the_name")))

@@ -423,6 +423,21 @@ run_counts = Table(
     Column("total", BigInteger, nullable=False),
 )
 
+run_sizes = Table(
+    "run_sizes",
+    metadata,
+    Column("run_pk", ROW_ID, primary_key=True, autoincrement=False),
+    Column("bytes", BigInteger, nullable=False, comment="of its texts in runs, executions and events"),
+    comment="as measured after a run's newest start, wait or end",
+)
+
+stored_bytes = Table(
+    "stored_bytes",
+    metadata,
+    Column("org_id", Text, ForeignKey("organizations.id"), primary_key=True),
+    Column("bytes", BigInteger, nullable=False, comment="the sum of run_sizes of its runs"),
+)
+
 executions = Table(
     "executions",
     metadata,

@@ -22,11 +22,13 @@ from dustrun.storage.db.tables import (
     message_runs,
     metadata,
     run_signals,
+    run_sizes,
     run_variables,
     run_words,
     runs,
     simulation_forks,
     store_sources,
+    stored_bytes,
     table_cells,
     table_rows,
     table_writes,
@@ -90,6 +92,15 @@ _UNCOUNT = Statement(
         " AND mode = (SELECT mode FROM runs WHERE pk = :the_pk) AND bucket = :bucket"
     )
 )
+_SIZE = sa.select(run_sizes.c.bytes).where(run_sizes.c.run_pk == b("the_pk")).scalar_subquery()
+_FREE = [
+    Statement(
+        sa.update(stored_bytes)
+        .where(stored_bytes.c.org_id == b("of_org"))
+        .values(bytes=stored_bytes.c.bytes - sa.func.coalesce(_SIZE, 0))
+    ),
+    Statement(sa.delete(run_sizes).where(run_sizes.c.run_pk == b("the_pk"))),
+]
 _FIRST_HIDDEN = Statement(
     sa.select(runs.c.pk).where(runs.c.org_id == HIDDEN).order_by(runs.c.pk.desc()).limit(b("count", type_=sa.Integer))
 )
@@ -119,6 +130,7 @@ _DELETE_REST = [
         (hook_runs, "run_pk"),
         (message_runs, "run_pk"),
         (run_signals, "run_pk"),
+        (run_sizes, "run_pk"),
         (run_variables, "owner_pk"),
         (run_words, "run_pk"),
         (simulation_forks, "top_pk"),
@@ -153,6 +165,7 @@ HANDLED = frozenset(
         "hook_runs",
         "message_runs",
         "run_signals",
+        "run_sizes",
         "run_variables",
         "run_words",
         "simulation_forks",
@@ -201,6 +214,8 @@ def hide(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Retenti
             the_pk=pk,
             bucket=pk // COUNTED_TOGETHER,
         )
+        for statement in _FREE:
+            tx.do(statement, the_pk=pk, of_org=org_id)
         hidden += 1
     return RetentionStep(after if len(rows) == count else None, hidden)
 

@@ -1,0 +1,110 @@
+"""How many runs an organisation keeps, and how many bytes they store: measured beside the runs, asked before a start.
+
+A start asks a figure that is at most `FIGURE_S` old, and to which the starts since then were added, so that it costs
+nothing in the store; what refuses it is at most `REFUSAL_S` old. Only new runs are refused: what runs already goes on
+to its end, with the runs that it calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from dustrun import clock
+from dustrun.errors import Code, Conflict
+from dustrun.records import dataclass
+from dustrun.services.access.organizations import count_runs
+from dustrun.settings import Settings
+from dustrun.storage.access import stored_bytes
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+
+FIGURE_S = 10.0
+"""How old a figure may be that lets a run start."""
+REFUSAL_S = 1.0
+"""And one that refuses it: somebody may have made room."""
+_REST_S = 0.01
+_FREES = (
+    "Have ended runs deleted sooner (retentionDays of the organisation; runs that moved money stay), or have whoever "
+    "runs the server raise the setting."
+)
+
+
+@dataclass(slots=True)
+class _Figure:
+    """What an organisation kept at a time of `clock.monotonic_s`, and the runs that it has started since then."""
+
+    runs: int
+    bytes: int
+    at: float
+
+
+class RunQuotas:
+    """What organisations may keep of runs."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._runs, self._bytes = settings.max_runs, settings.max_run_bytes
+        self._figures: dict[str, _Figure] = {}
+        self._looking = asyncio.Lock()
+
+    @property
+    def are_set(self) -> bool:
+        """Whether there is any limit."""
+        return self._runs is not None or self._bytes is not None
+
+    async def need_room(self, org_id: str) -> None:
+        """Raises `Conflict` if the organisation keeps as many runs, or as many bytes in them, as it may; otherwise one
+        more run is counted."""
+        figure = await self._figure(org_id, FIGURE_S)
+        if self._refusal(figure) is not None:
+            figure = await self._figure(org_id, REFUSAL_S)
+        if (refusal := self._refusal(figure)) is not None:
+            raise Conflict(refusal, code=Code.RUN_LIMIT)
+        figure.runs += 1
+
+    def _refusal(self, figure: _Figure) -> str | None:
+        if self._runs is not None and figure.runs >= self._runs:
+            return _full("runs", figure.runs, self._runs, "max_runs")
+        if self._bytes is not None and figure.bytes >= self._bytes:
+            return _full("bytes in runs", figure.bytes, self._bytes, "max_run_bytes")
+        return None
+
+    async def _figure(self, org_id: str, oldest_s: float) -> _Figure:
+        async with self._looking:  # many starts at once look once
+            known = self._figures.get(org_id)
+            if known is None or clock.monotonic_s() - known.at > oldest_s:
+                at = clock.monotonic_s()
+                kept = await self._database.read(lambda tx: _kept(tx, org_id))
+                known = self._figures[org_id] = _Figure(*kept, at)
+            return known
+
+
+def _kept(tx: Tx, org_id: str) -> tuple[int, int]:
+    return count_runs(tx, org_id), stored_bytes.of(tx, org_id)
+
+
+def _full(what: str, used: int, limit: int, setting: str) -> str:
+    return f"The organisation keeps {used} {what}, and may keep {limit} (setting {setting}). {_FREES}"
+
+
+class RunSizes:
+    """Measures what runs store once they have started, waited or ended."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+        self._seen = -1
+
+    async def measure(self) -> None:
+        """Measures all that was written since the last time, in steps that let other work in between."""
+        if self._writer.units == self._seen:
+            return
+        while True:
+            units = self._writer.units
+            found = await self._database.read(stored_bytes.measure)
+            if found is None:
+                self._seen = units
+                return
+            await self._writer.write(lambda tx, found=found: stored_bytes.keep(tx, found))  # type: ignore[misc]
+            await asyncio.sleep(_REST_S)
