@@ -85,8 +85,8 @@ class Settings(BaseSettings):
     )
     master_key_file: Path = Field(
         Path("~/.config/dustrun/master.key"),
-        description="File of the master key that encrypts stored secrets; created when first needed. Keep it outside "
-        "`data_dir` and its backups.",
+        description="File of the master key that encrypts stored secrets; created when first needed, and where several "
+        "servers use one store, at the first start. Keep it outside `data_dir` and its backups.",
     )
     sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(
         "FULL", description="`NORMAL` can lose the most recent commits on power loss, but not when the process crashes."

@@ -42,6 +42,7 @@ from dustrun.services.sharing.store_watch import StoreWatch
 from dustrun.services.streaming.streams import Streams
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.settings import Settings
+from dustrun.storage.access import organizations
 from dustrun.storage.backup import copy_detection
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
@@ -187,6 +188,9 @@ async def compose(settings: Settings, open_store: Callable[..., Database] = Data
 async def _start(settings: Settings, database: Database, stack: contextlib.AsyncExitStack) -> Server:
     base = await open_base(settings, database, stack)
     owner_key_path = await ensure_owner(database, base.writer, settings.data_dir)
+    if settings.is_shared:
+        first = (await database.read(organizations.list_all))[0]
+        await base.vault.bind(database, base.writer, first.id)
     sharing = await join(base, stack)
     relay, run_deps = WakeRelay(), _run_deps(base)
     data, money = make_data(base), make_money(base, EventPublisher(base.hub, relay.wake))

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dustrun.errors import Conflict
+from dustrun.errors import Conflict, Temporary
 from dustrun.services.sharing import presence
 from dustrun.settings import Settings
 from dustrun.storage.db import store_facts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.secrets.master_key import MasterKeyFile
 from dustrun.storage.sharing import processes
 from dustrun.storage.sharing.processes import ProcessRow
+from testkit.composition import composed
 from testkit.postgres import Cluster
 
 
@@ -51,6 +53,22 @@ async def test_processes_agree_on_engine_and_version_while_others_live(url: str)
     finally:
         await writer.stop()
         database.close()
+
+
+async def test_the_first_server_makes_the_master_key_and_one_with_another_does_not_start(
+    url: str, tmp_path: Path
+) -> None:
+    key = tmp_path / "key" / "master.key"
+    async with composed(tmp_path / "one", database_url=url, shared=True, master_key_file=key):
+        assert key.stat().st_mode & 0o777 == 0o600
+        other = tmp_path / "other" / "master.key"
+        with pytest.raises(Temporary, match="Put back the file with the key mk_"):
+            async with composed(tmp_path / "two", database_url=url, shared=True, master_key_file=other):
+                pass
+        MasterKeyFile(other).create()
+        with pytest.raises(Temporary, match="does not belong to this store"):
+            async with composed(tmp_path / "two", database_url=url, shared=True, master_key_file=other):
+                pass
 
 
 def test_clock_within_the_limit_is_taken_and_beyond_it_refused() -> None:

@@ -241,3 +241,29 @@ def test_wrong_key_does_not_open(secret: bytes) -> None:
 def test_garbage_is_refused(text: str) -> None:
     with pytest.raises(sealing.Unsealable):
         sealing.unseal(KEY, text, ("a",))
+
+
+async def test_a_bound_store_keeps_servers_with_another_key_out_before_it_holds_a_secret(
+    store: Store, tmp_path: Path
+) -> None:
+    await store.vault.bind(store.database, store.writer, "org_a")
+    key = store.path.read_text()
+    rows = await store.database.read(data_keys.list_all)
+    assert [row.org_id for row in rows] == ["org_a"]
+    await store.again().bind(store.database, store.writer, "org_a")
+    assert await store.database.read(data_keys.list_all) == rows
+    assert store.path.read_text() == key
+    with pytest.raises(Temporary, match="is missing") as refused:
+        Vault(tmp_path / "elsewhere" / "master.key").unlock(store.database)
+    assert refused.value.code is Code.VAULT_LOCKED
+    _foreign(store.path)
+    with pytest.raises(Temporary, match="does not belong to this store"):
+        store.again()
+
+
+async def test_of_two_first_starts_with_different_keys_one_is_refused(store: Store, tmp_path: Path) -> None:
+    late = Vault(tmp_path / "elsewhere" / "master.key")
+    late.use([late.file.create()])  # it found no data key, and read its own file, before the other one bound the store
+    await store.vault.bind(store.database, store.writer, "org_a")
+    with pytest.raises(Temporary, match=r"does not hold the key mk_.*, which the store needs"):
+        await store.writer.write(lambda tx: late._bind(tx, "org_a"))

@@ -21,6 +21,7 @@ from dustrun import clock, ids, log
 from dustrun.errors import Bug, Code, Permanent, Temporary
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
 from dustrun.storage.secrets import data_keys, sealing
 from dustrun.storage.secrets.data_keys import DataKeyRow
 from dustrun.storage.secrets.master_key import SETTING, MasterKey, MasterKeyFile, locked
@@ -91,6 +92,25 @@ class Vault:
                     _logger.error("the master key cannot be used", error=error.message)
                     raise locked("No secret can be stored: the master key cannot be used. The log says why.") from error
 
+    async def bind(self, database: Database, writer: Writer, org_id: str) -> None:
+        """Binds a store of several servers to this server's master key, which it creates if there is none: from the
+        first start on there is a file to copy, and a server with another one does not start.
+
+        `org_id`: whose data key is made for that. Raises `Temporary` (503003), naming the file and the fix.
+        """
+        if await database.read(data_keys.list_all):
+            return
+        if self._current is None:
+            self.use([await asyncio.to_thread(self.file.create)])
+        await writer.write(lambda tx: self._bind(tx, org_id), repeatable=True)
+        _logger.info("the store belongs to the master key", file=str(self.file.path))
+
+    def _bind(self, tx: Tx, org_id: str) -> None:
+        if not data_keys.list_all(tx):
+            self._add_key(tx, org_id)
+        for row in data_keys.list_all(tx):
+            self.unwrap(row)  # another server may have been the first, with another master key
+
     def seal(self, tx: Tx, org_id: str, kind: str, record_id: str, plaintext: bytes) -> str:
         """Encrypts a secret for a record's column. Creates the organisation's data key in the same unit if needed.
 
@@ -148,7 +168,10 @@ class Vault:
             self.use(self.file.read())
             master = self._masters.get(row.master_id)
         if master is None:
-            raise locked(f'The master key file "{self.file.path}" does not hold the key {row.master_id}.')
+            raise locked(
+                f'The master key file "{self.file.path}" does not hold the key {row.master_id}, which the store needs. '
+                f"Put the right file there, or set {SETTING} to its path."
+            )
         try:
             key = sealing.unseal(master.key, row.wrapped, (_FORMAT, "data key", master.id, row.org_id, row.id))
         except Unsealable:
