@@ -36,7 +36,8 @@ SELECT 'run_fill-' || n, :org, CASE WHEN n % :rare_every = 0 THEN :rare ELSE 'wf
     CASE WHEN n % 100 = 7 THEN 'dust' WHEN n % 10 = 3 THEN 'simulate' ELSE 'live' END,
     CASE WHEN n > :closed THEN 'waiting' WHEN n % 25 = 0 THEN 'failure' WHEN n % 100 = 1 THEN 'partial'
         WHEN n % 10007 = 2 THEN 'cancelled' ELSE 'success' END,
-    'root', 'api', 'key_fill', '{"body":{}}', '{}', 'run_fill-' || n, :first + n * :every,
+    'root', 'api', CASE WHEN n % :rare_every = 1 THEN 'key_rare' ELSE 'key_fill' END,
+    '{"body":{}}', '{}', 'run_fill-' || n, :first + n * :every,
     CASE WHEN n > :closed THEN NULL ELSE :first + n * :every + 40 END, 8, 3
 FROM numbers
 """
@@ -102,6 +103,12 @@ def _paths(count: int, workflow_id: str) -> dict[str, str]:
         "of a workflow": f"/v1/workflows/{workflow_id}/runs",
         "of a workflow, failed": f"/v1/workflows/{workflow_id}/runs?status=failure",
         "of a workflow, cancelled simulations": f"/v1/workflows/{workflow_id}/runs?status=cancelled&mode=simulate",
+        "of who started nearly all": "/v1/runs?startedBy=key_fill",
+        "of who started nearly all, cancelled": "/v1/runs?startedBy=key_fill&status=cancelled",
+        "of who started nearly all, in a workflow with 5": f"/v1/runs?startedBy=key_fill&workflowId={workflow_id}",
+        "of who started 5": "/v1/runs?startedBy=key_rare",
+        "of who started 5, simulations": "/v1/runs?startedBy=key_rare&mode=simulate",
+        "of who started none": "/v1/runs?startedBy=me",
         "counts": "/v1/runs/status-counts",
         "counts of live ones": "/v1/runs/status-counts?mode=live",
         "counts since a hundredth": f"/v1/runs/status-counts?since={ago(0.01)}",

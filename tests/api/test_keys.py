@@ -11,7 +11,9 @@ import sqlalchemy as sa
 
 from dustrun import ids
 from dustrun.services.access.api_keys import MCP, OWNER_FILE, READ, READ_WRITE, ensure_owner
-from dustrun.storage.db.tables import api_keys, audit, organizations
+from dustrun.storage.access.audit import AuditFilters
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.tables import api_keys, audit, metadata, organizations
 from testkit.composition import Client, Composition
 
 
@@ -112,3 +114,58 @@ async def test_a_key_for_dry_runs_makes_no_key_for_more(server: Composition, own
     same = {"name": "k", "permissions": ["run:inline", "workflow:simulate"]}
     assert (await maker.post("/v1/api-keys", same)).status == 200
     assert (await owner.post("/v1/api-keys", {"name": "k", "scope": "mcp"})).data["permissions"] == sorted(MCP)
+
+
+async def test_the_log_is_filtered_by_who_did_what_to_what_and_when(server: Composition, owner: Client) -> None:
+    makers = ["key:write", "key:read"]
+    made = [(await owner.post("/v1/api-keys", {"name": f"k{n}", "permissions": makers})).data for n in range(3)]
+    maker = server.client(made[0]["key"])
+    theirs = (await maker.post("/v1/api-keys", {"name": "of k0", "permissions": ["key:read"]})).data
+    await owner.post("/v1/variables", {"name": "rate", "value": 1})
+    await owner.delete(f"/v1/api-keys/{made[1]['id']}")
+
+    async def found(where: str, by: Client = owner) -> list[tuple[str, str]]:
+        page = (await by.get(f"/v1/audit?{where}")).data
+        return [(one["action"], one["subject"]) for one in page["items"]]
+
+    everything = await found("")
+    created = [("key.create", one["id"]) for one in (theirs, *made[::-1])]
+    assert await found("action=key.create") == [one for one in everything if one[0] == "key.create"] == created
+    assert await found("action=key") == [one for one in everything if one[0].startswith("key.")]
+    assert await found("action=key.creat") == await found("action=ke") == []
+    assert await found(f"subject={made[1]['id']}") == [("key.revoke", made[1]["id"]), created[2]]
+    assert await found(f"madeBy={made[0]['id']}") == await found("madeBy=me", maker) == created[:1]
+    assert await found(f"apiKeyId={made[0]['id']}") == created[:1]
+    assert await found(f"madeBy={made[0]['id']}&apiKeyId={made[2]['id']}") == []
+    times = {one["subject"]: one["at"] for one in (await owner.get("/v1/audit?action=key.create")).data["items"]}
+    at = times[theirs["id"]].replace("+", "%2B")
+    assert (await found(f"action=key.create&since={at}"))[:1] == created[:1]
+    assert created[0] not in await found(f"until={at}")
+    assert await found(f"since={at}&until={at}") == []
+    assert await found("since=2999-01-01T00:00:00Z") == []
+    refused = await owner.get("/v1/audit?action=Key.*")
+    assert (refused.status, refused.fields) == (400, ["action"])
+    # a limited key sees what it did itself, whatever it asks for
+    limited = {"name": "l", "permissions": ["key:read"], "workflowIds": []}
+    narrow = server.client((await owner.post("/v1/api-keys", limited)).data["key"])
+    assert await found(f"madeBy={made[0]['id']}", narrow) == await found("", narrow) == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        (AuditFilters(keys=("a",)), "ix_audit_org_id_key_id_id (org_id=? AND key_id=?)"),
+        (AuditFilters(action="key.create"), "ix_audit_org_id_action_at (org_id=? AND action=?)"),
+        (AuditFilters(subject="a"), "ix_audit_org_id_subject_id (org_id=? AND subject=?)"),
+        (AuditFilters(since=1, until=2), "ix_audit_org_id_at_id (org_id=? AND at>? AND at<?)"),
+    ],
+)
+def test_each_filter_of_the_log_has_an_index(tmp_path: Path, filters: AuditFilters, index: str) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'store.db'}")
+    metadata.create_all(database.engine)
+    with database.engine.connect() as connection:
+        query = sa.select(audit.c.detail).where(audit.c.org_id == "a", *filters.where()).order_by(audit.c.id.desc())
+        text = str(query.compile(database.engine, compile_kwargs={"literal_binds": True}))
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").fetchall()
+    database.close()
+    assert f"SEARCH audit USING INDEX {index}" in [row[3] for row in plan]

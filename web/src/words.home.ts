@@ -36,6 +36,8 @@ export const home = {
     'connector-unreachable': 'A connector does not answer',
     'hook-disabled': 'A hook was given up',
   },
+  mine: 'What you started',
+  mineAll: 'All of them',
   eachRun: 'Each run, oldest first',
   last: 'Last',
   allRuns: (n: number) => (n === 1 ? 'The run' : `All ${n} runs`),

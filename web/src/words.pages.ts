@@ -228,6 +228,8 @@ export const pages = {
     revokeAbout: 'This key and the keys it created stop working immediately and permanently. Its sessions end.',
   },
   audit: {
+    action: 'Action, such as key or key.revoke',
+    subject: 'Id of what was changed',
     change: 'Change',
     detail: 'Detail',
     by: 'By',

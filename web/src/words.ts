@@ -147,6 +147,8 @@ export const words = {
     started: 'Started',
     took: 'Took',
     by: 'Started by',
+    byMe: 'Me',
+    anyone: 'Anyone',
     when: 'When',
     anyTime: 'Any time',
     sources: {

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from dustrun.operations.declaration.answers import STORED, Answer, PageAnswer, Time
-from dustrun.operations.declaration.fields import Paged
-from dustrun.operations.declaration.operation import Named, Noun
+from dustrun.operations.declaration.fields import Instant, Paged, moment_ms
+from dustrun.operations.declaration.operation import Group, Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.services.access import audit
 from dustrun.services.access.audit import ExportedAudit
 from dustrun.services.access.paging import Page, page_of
-from dustrun.storage.access.audit import MOST_EXPORTED, AuditKeyRow, AuditRow
+from dustrun.storage.access.audit import MOST_EXPORTED, AuditFilters, AuditKeyRow, AuditRow
 
 noun = Noun("API keys")
 
@@ -31,20 +31,41 @@ class AuditAnswer(Answer):
     detail: Annotated[dict[str, Any], STORED]
 
 
+class AuditQuery(Group):
+    """Which changes are listed."""
+
+    api_key_id: str | None = Field(None, alias="apiKeyId", description="Only changes made with this key.")
+    made_by: str | None = Field(
+        None,
+        alias="madeBy",
+        max_length=64,
+        description="Only changes of this person, service account or key, by id, with whichever key; `me`: the caller.",
+    )
+    action: str | None = Field(
+        None,
+        max_length=64,
+        pattern=r"^[a-z-]+(\.[a-z-]+)?$",
+        description="Only this action, such as `key.revoke`; without a dot, all of that noun: `key`.",
+    )
+    subject: str | None = Field(None, max_length=256, description="Only changes of what has this id.")
+    since: Instant | None = Field(None, description="Changed at or after this instant.")
+    until: Instant | None = Field(None, description="Changed before this instant.")
+
+
 @noun.get("/v1/audit", permission="key:read", answers=PageAnswer[AuditAnswer])
-async def list_audit_entries(
-    call: Call,
-    paging: Paged,
-    api_key_id: Annotated[str | None, Named("apiKeyId"), Field(description="Only changes made with this key.")] = None,
-) -> Page[AuditRow]:
+async def list_audit_entries(call: Call, query: AuditQuery, paging: Paged) -> Page[AuditRow]:
     """List audited changes with the keys and people that made them, newest first.
 
     A key that is limited to some workflows or wallets sees only its own changes.
     """
-    own = call.principal.key_id if call.principal.is_limited else None
-    if own is not None and api_key_id not in (None, own):
-        return Page([], paging.limit, paging.offset, False)
-    return await audit.list_page(call.parts.database, call.principal, key_id=own or api_key_id, paging=paging)
+    filters = AuditFilters(
+        keys=None if query.api_key_id is None else (query.api_key_id,),
+        action=query.action,
+        subject=query.subject,
+        since=moment_ms(query.since) if query.since is not None else None,
+        until=moment_ms(query.until) if query.until is not None else None,
+    )
+    return await audit.list_page(call.parts.database, call.principal, filters, paging, made_by=query.made_by)
 
 
 class AuditKeyAnswer(Answer):

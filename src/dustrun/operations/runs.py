@@ -100,6 +100,13 @@ class RunQuery(Group):
         "newest runs of the other filters are searched for a third of a second: a page may have fewer runs than "
         "`limit`, or none, and `hasMore`; `cursor` then goes on.",
     )
+    started_by: str | None = Field(
+        None,
+        alias="startedBy",
+        max_length=64,
+        description="Only runs that this person, service account or key started, by id; `me`: the caller, with all "
+        "keys and sessions of theirs. Runs that a trigger or another run started are not among them.",
+    )
     action_tests: bool = Field(
         True, alias="actionTests", description="Also runs of `POST /v1/actions/{type}/test`, which are of no workflow."
     )
@@ -136,6 +143,7 @@ async def _page(call: Call, query: RunQuery, paging: Paging, workflow_id: str | 
         version=version,
         before=int(query.cursor) if query.cursor is not None else None,
         without_source=None if query.action_tests else TEST,
+        keys=None if query.started_by is None else await call.parts.runs.keys_of(call.principal, query.started_by),
     )
     return await call.parts.runs.list_page(call.principal, filters, paging, query.q)
 

@@ -369,3 +369,26 @@ async def test_a_rescue_makes_a_key_of_the_organisation_that_is_named(tmp_path: 
         assert (await rescued.get("/v1/me")).data["permissions"] == ["admin"]  # the server is the first one's
         (entry,) = (await rescued.get(f"/v1/audit?apiKeyId={made.key_id}")).data["items"]
         assert (entry["action"], entry["subject"]) == ("key.rescue", made.key_id)
+
+
+@pytest.mark.both_stores
+async def test_runs_are_found_by_who_started_them_with_whichever_key_of_theirs(server: Composition) -> None:
+    permissions = ["run:inline", "run:read", "key:write"]
+    ada, browser = await _invite(server, permissions=permissions)
+    _, key = await browser.send("POST", "/v1/api-keys", {"name": "of Ada", "permissions": permissions})
+    machine = server.client(key["key"])
+    hello = {"definition": {"nodes": {"root": {"type": "manual", "children": []}}}, "simulate": True}
+    _, by_hand = await browser.send("POST", "/v1/runs", hello)
+    by_key = (await machine.post("/v1/runs", hello)).data
+    others = (await server.owner.post("/v1/runs", hello)).data
+
+    async def found(client: Any, who: str, more: str = "") -> list[str]:
+        return [one["id"] for one in (await client.get(f"/v1/runs?startedBy={who}{more}")).data["items"]]
+
+    hers = [by_key["runId"], by_hand["runId"]]
+    assert [await found(machine, who) for who in (ada["id"], "me")] == [hers, hers]
+    assert await found(server.owner, ada["id"]) == hers
+    assert await found(server.owner, ada["id"], "&status=failure") == []
+    assert await found(server.owner, key["id"]) == hers[:1]
+    assert await found(server.owner, "me") == [others["runId"]]
+    assert await found(server.owner, "per_unknown") == []

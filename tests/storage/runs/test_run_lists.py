@@ -38,8 +38,8 @@ def made(number: int, chance: random.Random) -> dict[str, Any]:
         "mode": chance.choice(MODES),
         "status": status,
         "trigger_node_id": "root",
-        "trigger_source": chance.choice(["api", "action-test"]) if number % 7 == 0 else "api",
-        "triggered_by": "key",
+        "trigger_source": chance.choice(["api", "action-test"]) if number % 7 == 0 else ("api", "schedule")[number % 2],
+        "triggered_by": f"key_{number % 3}",
         "payload": "{}",
         "prop_values": "{}",
         "root_run_id": f"run_{number}",
@@ -86,6 +86,7 @@ def passes(run: dict[str, Any], filters: RunFilters, *, by_status: bool = True) 
         and (filters.version is None or run["version"] == filters.version)
         and (filters.before is None or run["pk"] < filters.before)
         and run["trigger_source"] != filters.without_source
+        and (filters.keys is None or (run["triggered_by"] in filters.keys and run["trigger_source"] != "schedule"))
     )
 
 
@@ -142,26 +143,63 @@ def test_lists_take_versions_and_ends_and_cursors_too(store: tuple[Database, lis
     database.read_now(look)
 
 
+def test_lists_show_what_somebody_started_and_not_what_their_triggers_did(
+    store: tuple[Database, list[dict[str, Any]]],
+) -> None:
+    database, kept = store
+
+    def look(tx: Tx) -> None:
+        for filters, keys in itertools.product(every_filter(), [("key_1",), ("key_0", "key_2"), ("key_9",), ()]):
+            given = replace(filters, keys=keys)
+            wanted = [run["id"] for run in kept if passes(run, given)]
+            assert [row.id for row in list_runs(tx, "a", given, 20, 3)] == wanted[3:24], given
+        given = RunFilters(keys=("key_1", "key_2"), workflow_id="w1", version=2, before=kept[90]["pk"])
+        wanted = [run["id"] for run in kept if passes(run, given)]
+        assert wanted
+        assert [row.id for row in list_runs(tx, "a", given, 200, 0)] == wanted
+        assert list_runs(tx, "c", RunFilters(keys=("key_1",)), 20, 0) == []
+
+    database.read_now(look)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("is_ended", "index"),
+    [
+        (False, "COVERING INDEX ix_runs_started_by (org_id=? AND triggered_by=?)"),
+        (True, "COVERING INDEX ix_runs_ended_started_by (org_id=? AND triggered_by=? AND status=? AND mode=?)"),
+    ],
+)
+def test_what_somebody_started_in_a_workflow_is_read_from_one_index(
+    tmp_path: Path, seed: int, is_ended: bool, index: str
+) -> None:
+    kind = RangeKind("triggered_by", is_ended, False, is_ended, False, 1)
+    assert _plans_of(tmp_path, seed, [_newest_of(kind, False, False, False)]) == [index]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_workflows_runs_are_found_by_its_own_indexes(tmp_path: Path, seed: int) -> None:
+    kinds = [RangeKind("workflow_id", True, False, True, has_version) for has_version in (True, False)]
+    assert _plans_of(tmp_path, seed, [_newest_of(kind, False, True, True) for kind in kinds]) == [
+        "INDEX ix_runs_ended_version (workflow_id=? AND version=? AND status=? AND mode=? AND pk<?)",
+        "INDEX ix_runs_ended_workflow_id (workflow_id=? AND status=? AND mode=? AND pk<?)",
+    ]
+
+
+def _plans_of(tmp_path: Path, seed: int, statements: list[Statement]) -> list[str]:
     database = Database(f"sqlite:///{tmp_path / 'store.db'}")
     metadata.create_all(database.engine)
     plans = []
     with database.engine.connect() as connection:
         # SQLite takes the last of equally good indexes
         made = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql LIKE 'CREATE INDEX ix_runs%'")
-        for name, sql in random.Random(seed).sample(made.fetchall(), 10):
+        found = made.fetchall()
+        for name, sql in random.Random(seed).sample(found, len(found)):
             connection.exec_driver_sql(f"DROP INDEX {name}")
             connection.exec_driver_sql(sql)
-        for kind in (
-            RangeKind("workflow_id", True, False, True, True),
-            RangeKind("workflow_id", True, False, True, False),
-        ):
-            sql = _newest_of(kind, False, True, True).compile(database.dialect)[0]
+        for statement in statements:
+            sql = statement.compile(database.dialect)[0]
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", tuple("1" * sql.count("?"))).fetchall()
             plans += [str(row[3]).split(" USING ")[1] for row in plan]
     database.close()
-    assert plans == [
-        "INDEX ix_runs_ended_version (workflow_id=? AND version=? AND status=? AND mode=? AND pk<?)",
-        "INDEX ix_runs_ended_workflow_id (workflow_id=? AND status=? AND mode=? AND pk<?)",
-    ]
+    return plans

@@ -12,6 +12,7 @@ import { money, short } from '../model/amounts'
 import { coinsOf } from '../model/asked'
 import { may } from '../model/rights'
 import { SPANS, type Span, sinceOf, stripsOf } from '../model/since'
+import { ModeBadge, RunStatus } from '../parts/Badges'
 import { useFilters } from '../parts/filters'
 import { Page } from '../parts/Page'
 import { Section } from '../parts/Section'
@@ -30,6 +31,7 @@ type Attention = Overview['attention'][number]
 const FAILURES = 4
 const QUESTIONS = 5
 const BARS = 40
+const STARTED = 5
 
 export default function Home() {
   const { get: chosen, set } = useFilters()
@@ -94,6 +96,7 @@ export default function Home() {
           <div className="homecolumns">
             <div>
               <Needs failed={failed.rows.slice(0, FAILURES)} attention={found.data?.attention ?? []} />
+              <Started />
               {runs.rows.length > 0 && (
                 <Ran runs={runs.rows} total={found.data?.runs.total ?? 0} since={since} hasMore={runs.hasNextPage} />
               )}
@@ -285,6 +288,39 @@ function Question({ one }: { one: ReturnType<typeof useWaiting>['mine'][number] 
         {said.review}
       </Button>
     </li>
+  )
+}
+
+/** The reader's newest runs, of any mode: by hand, and with keys of theirs. */
+function Started() {
+  const me = useMe().data
+  const asked = { startedBy: 'me', actionTests: false }
+  const mine = useList('/v1/runs', asked, {}, may(me, 'run:read')).rows.slice(0, STARTED)
+  if (!mine.length) return null
+  return (
+    <Section
+      title={said.mine}
+      actions={
+        <Link className="link" href="/runs?by=me">
+          {said.mineAll}
+        </Link>
+      }
+    >
+      <ul className="nexts">
+        {mine.map((run) => (
+          <li key={run.id}>
+            <Link href={`/runs/${run.id}`} dir="auto">
+              {run.workflowName || words.runs.unsaved}
+            </Link>
+            <ModeBadge mode={run.mode} />
+            <RunStatus status={run.status} />
+            <span className="quiet">
+              <Time at={run.startedAt} />
+            </span>
+          </li>
+        ))}
+      </ul>
+    </Section>
   )
 }
 

@@ -1,12 +1,12 @@
 /** Who changed what, newest first. */
 import { Button, Select } from '@mantine/core'
 import { useState } from 'react'
-import { useSearchParams } from 'wouter'
 import type { Schemas } from '../api/client'
 import { stringify } from '../api/exact'
 import { useEveryOne, useList, useMe } from '../api/queries'
 import { useWho } from '../api/who'
-import { isWhole } from '../model/rights'
+import { isWhole, may } from '../model/rights'
+import { DayFilter, instant, TextFilter, useFilters } from '../parts/filters'
 import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Time } from '../parts/Time'
@@ -59,15 +59,19 @@ const columns: Column<Entry>[] = [
 const BY = -1
 
 export default function Audit() {
-  const [search, setSearch] = useSearchParams()
-  const key = search.get('key')
-  const found = useList('/v1/audit', { apiKeyId: key })
+  const { get, set } = useFilters()
+  const [key, action, subject] = [get('key'), get('action'), get('subject')]
+  const times = { since: instant(get('from'), false), until: instant(get('to'), true) }
+  const found = useList('/v1/audit', { madeBy: key, action, subject, ...times })
   const who = useWho()
   const me = useMe().data
   const [exports, setExports] = useState(false)
   const keys = useEveryOne('/v1/api-keys')
-  const known = keys.map((one) => ({ value: one.id, label: `${who(one.id)} · ${one.id.slice(-6)}` }))
-  const choices = key && !keys.some((one) => one.id === key) ? [...known, { value: key, label: key }] : known
+  const named = (one: { id: string }) => ({ value: one.id, label: `${who(one.id)} · ${one.id.slice(-6)}` })
+  const manages = may(me, 'admin') && isWhole(me)
+  const people = useEveryOne('/v1/people', manages).map((one) => ({ value: one.id, label: one.name }))
+  const known = [...people, ...keys].map((one) => ('label' in one ? one : named(one)))
+  const choices = key && !known.some((one) => one.value === key) ? [...known, { value: key, label: key }] : known
   const by: Column<Entry> = {
     title: said.by,
     width: '200px',
@@ -89,17 +93,22 @@ export default function Audit() {
         )
       }
       filters={
-        <Select
-          aria-label={said.by}
-          placeholder={said.all}
-          w={280}
-          searchable
-          clearable
-          clearButtonProps={{ 'aria-label': said.all }}
-          data={choices}
-          value={key}
-          onChange={(chosen) => setSearch(chosen ? { key: chosen } : {})}
-        />
+        <>
+          <Select
+            aria-label={said.by}
+            placeholder={said.all}
+            searchable
+            clearable
+            clearButtonProps={{ 'aria-label': said.all }}
+            data={choices}
+            value={key}
+            onChange={(chosen) => set('key', chosen)}
+          />
+          <TextFilter label={said.action} value={action} set={(to) => set('action', to.trim())} />
+          <TextFilter label={said.subject} value={subject} set={(to) => set('subject', to.trim())} />
+          <DayFilter name="from" />
+          <DayFilter name="to" />
+        </>
       }
     >
       <Table

@@ -2,12 +2,13 @@
 import { Button, Select, TextInput } from '@mantine/core'
 import { useMemo } from 'react'
 import type { RunItem } from '../api/client'
-import { useList } from '../api/queries'
+import { useEveryOne, useList, useMe } from '../api/queries'
 import { useWho } from '../api/who'
 import { leftAt } from '../home/left'
+import { isWhole, may } from '../model/rights'
 import { type Span, sinceOf } from '../model/since'
 import { ModeBadge, RunStatus } from '../parts/Badges'
-import { TextFilter, useFilters } from '../parts/filters'
+import { DayFilter, instant, TextFilter, useFilters } from '../parts/filters'
 import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Time, took } from '../parts/Time'
@@ -61,16 +62,20 @@ function Clock({ at }: { at: string }) {
   )
 }
 
-/** The instant at which a day of the reader's begins, or ends; what is no day filters nothing. */
-function instant(day: string | null, isEnd: boolean): string | null {
-  const at = day ? new Date(`${day}T00:00`) : null
-  if (!at || Number.isNaN(at.getTime())) return null
-  if (isEnd) at.setDate(at.getDate() + 1)
-  return at.toISOString()
+/** The reader, and whoever else is known to them. */
+function useStarters(chosen: string | null) {
+  const me = useMe().data
+  const manages = may(me, 'admin') && isWhole(me)
+  const people = useEveryOne('/v1/people', manages)
+  const accounts = useEveryOne('/v1/service-accounts', manages)
+  const others = [...people, ...accounts].filter((one) => one.id !== me?.personId)
+  const known = [{ value: 'me', label: said.byMe }, ...others.map(({ id, name }) => ({ value: id, label: name }))]
+  return chosen && !known.some((one) => one.value === chosen) ? [...known, { value: chosen, label: chosen }] : known
 }
 
 export default function Runs() {
   const { get, set } = useFilters()
+  const startedBy = get('by')
   const [status, shown, workflowId, q] = [get('status'), get('mode'), get('workflow'), get('q')]
   const mode = shown === TESTS ? null : shown
   const version = workflowId && get('version')
@@ -78,7 +83,7 @@ export default function Runs() {
   const preset = useMemo(() => (span ? sinceOf(span, new Date(), leftAt()).toISOString() : null), [span])
   const times = { since: preset ?? get('since') ?? instant(get('from'), false), until: instant(get('to'), true) }
   const tests = { actionTests: shown === TESTS }
-  const found = useList('/v1/runs', { status, mode, workflowId, version, q, ...tests, ...times })
+  const found = useList('/v1/runs', { status, mode, workflowId, version, startedBy, q, ...tests, ...times })
   const named = workflowId && found.rows[0]?.workflowName
   const choice = (name: 'status' | 'mode', label: string, any: string, of: Record<string, string>) => (
     <Select
@@ -89,22 +94,6 @@ export default function Runs() {
       data={Object.entries(of).map(([value, label]) => ({ value, label }))}
       value={get(name)}
       onChange={(value) => set(name, value)}
-    />
-  )
-  const field = (name: 'from' | 'to' | 'version', label: string, type: string) => (
-    <TextInput
-      type={type}
-      min={1}
-      title={label}
-      aria-label={label}
-      placeholder={type === 'number' ? label : undefined}
-      leftSection={
-        type === 'date' && <small className="quiet">{name === 'from' ? said.fromShort : said.toShort}</small>
-      }
-      leftSectionWidth={48}
-      className={type === 'number' ? 'short' : ''}
-      value={get(name) ?? ''}
-      onChange={(event) => set(name, event.currentTarget.value)}
     />
   )
   const presets = (
@@ -121,7 +110,18 @@ export default function Runs() {
       }}
     />
   )
-  const isFiltered = Boolean(status || shown || workflowId || q || times.since || times.until)
+  const starters = (
+    <Select
+      aria-label={said.by}
+      placeholder={said.anyone}
+      clearable
+      clearButtonProps={{ 'aria-label': said.anyone }}
+      data={useStarters(startedBy)}
+      value={startedBy}
+      onChange={(value) => set('by', value)}
+    />
+  )
+  const isFiltered = Boolean(status || startedBy || shown || workflowId || q || times.since || times.until)
   return (
     <Page
       title={named ? said.of(named) : words.nav.runs}
@@ -130,10 +130,22 @@ export default function Runs() {
           <TextFilter label={said.search} value={q} set={(to) => set('q', to)} />
           {choice('status', said.status, said.anyStatus, words.runStatus)}
           {choice('mode', said.mode, said.anyMode, { ...words.mode, [TESTS]: said.withTests })}
-          {workflowId && field('version', said.ofVersion, 'number')}
+          {starters}
+          {workflowId && (
+            <TextInput
+              type="number"
+              min={1}
+              title={said.ofVersion}
+              aria-label={said.ofVersion}
+              placeholder={said.ofVersion}
+              className="short"
+              value={get('version') ?? ''}
+              onChange={(event) => set('version', event.currentTarget.value)}
+            />
+          )}
           {presets}
-          {field('from', said.from, 'date')}
-          {field('to', said.to, 'date')}
+          <DayFilter name="from" />
+          <DayFilter name="to" />
         </>
       }
     >

@@ -4,6 +4,7 @@ import { useDebouncedCallback } from '@mantine/hooks'
 import { IconSearch } from '@tabler/icons-react'
 import { useCallback, useEffect, useRef, useState } from 'react'
 import { useSearchParams } from 'wouter'
+import { words } from '../words'
 
 const PAUSE_MS = 250
 
@@ -49,6 +50,31 @@ export function TextFilter({ label, value, set }: { label: string; value: string
         send(event.currentTarget.value)
       }}
       className="grow"
+    />
+  )
+}
+
+/** The instant at which a day of the reader's begins, or ends; what is no day filters nothing. */
+export function instant(day: string | null, isEnd: boolean): string | null {
+  const at = day ? new Date(`${day}T00:00`) : null
+  if (!at || Number.isNaN(at.getTime())) return null
+  if (isEnd) at.setDate(at.getDate() + 1)
+  return at.toISOString()
+}
+
+/** A day from which, or up to which, a list goes. */
+export function DayFilter({ name }: { name: 'from' | 'to' }) {
+  const { get, set } = useFilters()
+  const said = words.runs
+  return (
+    <TextInput
+      type="date"
+      title={said[name]}
+      aria-label={said[name]}
+      leftSection={<small className="quiet">{name === 'from' ? said.fromShort : said.toShort}</small>}
+      leftSectionWidth={48}
+      value={get(name) ?? ''}
+      onChange={(event) => set(name, event.currentTarget.value)}
     />
   )
 }

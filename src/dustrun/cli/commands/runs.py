@@ -42,6 +42,10 @@ def list_runs(
         str | None, typer.Option("--until", help="Only runs that started before this RFC 3339 time.")
     ] = None,
     version: Annotated[int | None, typer.Option("--version", help="Only runs of this version of --workflow.")] = None,
+    started_by: Annotated[
+        str | None,
+        typer.Option("--started-by", help="Only runs that they started: per_…, svc_…, key_…, or me."),
+    ] = None,
     limit: Limit = 20,
     offset: Offset = 0,
     cursor: Annotated[
@@ -54,7 +58,7 @@ def list_runs(
     """List runs, newest first."""
     client = client_of(server, key)
     chosen = workflow_id(client, workflow) if workflow else None
-    where = {"workflowId": chosen, "version": version, "status": status, "mode": mode}
+    where = {"workflowId": chosen, "version": version, "status": status, "mode": mode, "startedBy": started_by}
     times = {"since": since, "until": until}
     page = client.get("/v1/runs", **where, **times, q=q, limit=limit, offset=offset or None, cursor=cursor)
     show_page(page, _COLUMNS, _row, as_json, spare=("ended", "version"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from dustrun import clock, ids
@@ -12,11 +13,12 @@ from dustrun.core.audit_export import FORMAT, Sign, line_of
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Permanent
 from dustrun.records import dataclass
+from dustrun.services.access import hands
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import PERMISSIONS, Principal
 from dustrun.storage.access import audit as rows
 from dustrun.storage.access import organizations
-from dustrun.storage.access.audit import AuditKeyRow, AuditRow, ChainedRow
+from dustrun.storage.access.audit import AuditFilters, AuditKeyRow, AuditRow, ChainedRow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -39,12 +41,22 @@ def record(tx: Tx, principal: Principal, action: str, subject: str, **detail: An
     )
 
 
-async def list_page(database: Database, principal: Principal, *, key_id: str | None, paging: Paging) -> Page[AuditRow]:
-    """Lists the organisation's changes, newest first, optionally only those made with one key."""
-    found = await database.read(
-        lambda tx: rows.list_page(tx, principal.org_id, key_id=key_id, limit=paging.peek, offset=paging.offset)
-    )
-    return page_of(found, paging)
+async def list_page(
+    database: Database, principal: Principal, filters: AuditFilters, paging: Paging, *, made_by: str | None = None
+) -> Page[AuditRow]:
+    """Lists the organisation's changes, newest first; `made_by`: only those of a person, service account or key. A key
+    that is limited sees its own alone."""
+
+    def query(tx: Tx) -> list[AuditRow]:
+        makers = [] if made_by is None else [hands.keys_of(tx, principal, made_by)]
+        makers += [(principal.key_id,)] if principal.is_limited else []
+        makers += [] if filters.keys is None else [filters.keys]
+        keys = tuple(sorted(set[str].intersection(*map(set, makers)))) if makers else None
+        return rows.list_page(
+            tx, principal.org_id, replace(filters, keys=keys), limit=paging.peek, offset=paging.offset
+        )
+
+    return page_of(await database.read(query), paging)
 
 
 @dataclass(frozen=True, slots=True)

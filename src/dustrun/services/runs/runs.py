@@ -14,7 +14,7 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.definition import Definition
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.records import dataclass
-from dustrun.services.access import audit, idempotency
+from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.paging import Paging
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import create
@@ -225,6 +225,10 @@ class Runs:
         """A page of runs, newest first."""
         filters = await self.reachable(principal, filters)
         return await pages.list_page(self._database, principal.org_id, filters, paging, text)
+
+    async def keys_of(self, principal: Principal, who: str) -> tuple[str, ...]:
+        """The keys by which somebody starts runs: see `hands.keys_of`."""
+        return await self._database.read(lambda tx: hands.keys_of(tx, principal, who))
 
     async def count(self, principal: Principal, filters: RunFilters) -> dict[str, int]:
         """Runs by status."""

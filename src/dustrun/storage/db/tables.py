@@ -247,6 +247,9 @@ hands = Table(
     Column("changed_at", BigInteger, nullable=False),
 )
 
+STARTED_BY_HAND = "trigger_source IN ('api', 'retry', 'launch', 'action-test')"
+"""Whether whoever started a run asked for it, and no trigger or other run of theirs."""
+
 runs = Table(
     "runs",
     metadata,
@@ -340,6 +343,22 @@ runs = Table(
         "pk",
         "passed",  # included, to find the newest passed run without reading others
         where="finished_at IS NOT NULL",
+    ),
+    # of those that somebody started, not a trigger of theirs; what is after the row id lets each answer by itself
+    partial_index(
+        "ix_runs_started_by", "org_id", "triggered_by", "pk", "workflow_id", "trigger_source", where=STARTED_BY_HAND
+    ),
+    partial_index(
+        "ix_runs_ended_started_by",
+        "org_id",
+        "triggered_by",
+        "status",
+        "mode",
+        "pk",
+        "workflow_id",
+        "finished_at",
+        "trigger_source",
+        where=f"finished_at IS NOT NULL AND {STARTED_BY_HAND}",
     ),
     partial_index(
         "ix_runs_open",
@@ -686,6 +705,10 @@ audit = Table(
     Column("detail", Text, nullable=False, comment="JSON"),
     Column("hash", Text, nullable=False, server_default="", comment="SHA-256 of the previous row's hash and this row"),
     Index("ix_audit_org_id_id", "org_id", "id"),
+    Index("ix_audit_org_id_key_id_id", "org_id", "key_id", "id"),
+    Index("ix_audit_org_id_action_at", "org_id", "action", "at"),
+    Index("ix_audit_org_id_subject_id", "org_id", "subject", "id"),
+    Index("ix_audit_org_id_at_id", "org_id", "at", "id"),
 )
 
 audit_keys = Table(

@@ -21,8 +21,8 @@ from sqlalchemy import bindparam as b
 from dustrun.core.run.state import RUN_FINAL, RUN_OPEN, Mode
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.records import dataclass
-from dustrun.storage.db.statement import Statement, Tx
-from dustrun.storage.db.tables import COUNTED_TOGETHER, RUN_WORDS, org_of_found, run_counts, runs
+from dustrun.storage.db.statement import Statement, Tx, count_of, is_one_of, numbered
+from dustrun.storage.db.tables import COUNTED_TOGETHER, RUN_WORDS, STARTED_BY_HAND, org_of_found, run_counts, runs
 from dustrun.storage.runs.runs import RunRow
 
 FINAL = frozenset(status.value for status in RUN_FINAL)
@@ -73,7 +73,7 @@ _FIND_WORDS_POSTGRESQL = Statement(
 class RunFilters:
     """Filters of a run list. `version`: of the workflow, which must be given; `before`: only runs with smaller row ids;
     `only`: the ids of the workflows that the caller can access; `without_source`: not what that started. Counts ignore
-    `statuses`, `before` and `without_source`."""
+    `statuses`, `before`, `without_source` and `keys`: only runs that one of these keys started, not its triggers."""
 
     statuses: Sequence[str] = ()
     workflow_id: str | None = None
@@ -84,6 +84,7 @@ class RunFilters:
     until: int | None = None
     before: int | None = None
     without_source: str | None = None
+    keys: tuple[str, ...] | None = None
 
     @property
     def workflow_ids(self) -> tuple[str, ...] | None:
@@ -101,17 +102,21 @@ class Range:
     status: str | None = None
     mode: str | None = None
     version: int | None = None
+    workflow_ids: tuple[str, ...] | None = None
+    """Of these workflows, if the owner is a key."""
 
     @property
     def kind(self) -> RangeKind:
         """The key of the range's compiled statements."""
         is_final, is_open = self.status in FINAL, self.status in OPEN
-        return RangeKind(self.owner[0], is_final, is_open, self.mode is not None, self.version is not None)
+        has = self.mode is not None, self.version is not None
+        return RangeKind(self.owner[0], is_final, is_open, *has, count_of(self.workflow_ids))
 
     @property
     def values(self) -> dict[str, Any]:
         """The values bound to the statements."""
-        return {"owner": self.owner[1], "status_": self.status, "mode_": self.mode, "version_": self.version}
+        given = {"owner": self.owner[1], "status_": self.status, "mode_": self.mode, "version_": self.version}
+        return given | numbered("workflow", self.workflow_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +128,13 @@ class RangeKind:
     is_open: bool
     has_mode: bool
     has_version: bool
+    workflows: int | None = None
 
     def where(self) -> list[sa.ColumnElement[bool]]:
         """The range as conditions that match its index."""
-        found = [runs.c[self.owner] == b("owner")]
+        found = [runs.c[self.owner] == b("owner"), *is_one_of(runs.c.workflow_id, "workflow", self.workflows)]
+        if self.owner == "triggered_by":
+            found += [runs.c.org_id == b("org"), sa.text(STARTED_BY_HAND)]  # must match the condition of the index
         if self.has_mode:
             found.append(runs.c.mode == b("mode_"))
         if self.has_version:
@@ -143,19 +151,22 @@ class RangeKind:
 
 def ranges_of(org_id: str, filters: RunFilters) -> Iterator[Range]:
     """The index ranges that have the runs of the filters."""
-    ids = filters.workflow_ids
-    owners = [("org_id", org_id)] if ids is None else [("workflow_id", workflow_id) for workflow_id in ids]
-    version = filters.version
+    ids, version = filters.workflow_ids, filters.version
+    owners, within = [("org_id", org_id)], None
+    if filters.keys is not None:
+        owners, within = [("triggered_by", key_id) for key_id in filters.keys], ids
+    elif ids is not None:
+        owners = [("workflow_id", workflow_id) for workflow_id in ids]
     if not filters.statuses and not filters.modes and version is None:
-        yield from (Range(owner) for owner in owners)
+        yield from (Range(owner, workflow_ids=within) for owner in owners)
         return
     statuses = sorted(set(filters.statuses) or FINAL | OPEN)
     modes = sorted(set(filters.modes)) or list(MODES)
     for owner, status in itertools.product(owners, statuses):
         if status in FINAL or filters.modes:
-            yield from (Range(owner, status, mode, version) for mode in modes)
+            yield from (Range(owner, status, mode, version, within) for mode in modes)
         else:
-            yield Range(owner, status, None, version)
+            yield Range(owner, status, None, version, within)
 
 
 def list_runs(tx: Tx, org_id: str, filters: RunFilters, limit: int, offset: int) -> list[RunRow]:
@@ -240,7 +251,7 @@ def _newest_of(
     kind: RangeKind, has_since: bool, has_until: bool, has_highest: bool, lacks_source: bool = False
 ) -> Statement:
     query = sa.select(runs.c.pk).where(*kind.where())
-    if kind.owner != "org_id":
+    if kind.owner == "workflow_id":
         query = query.where(org_of_found == b("org"))  # runs about to be deleted belong to no organisation
     if has_since:
         query = query.where(runs.c.pk >= b("lowest", type_=_Big), runs.c.started_at >= b("since_", type_=_Big))

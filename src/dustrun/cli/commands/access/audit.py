@@ -11,12 +11,39 @@ import typer
 
 from dustrun.cli.commands.access import syslog
 from dustrun.cli.http.failures import CliError, Exit
-from dustrun.cli.http.options import SERVER, AsJson, Key, Server, client_of
+from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
 from dustrun.cli.render import output
+from dustrun.cli.render.tables import show_page
 from dustrun.core.audit_export import Verified, fingerprint, verify
 
 app = typer.Typer(no_args_is_help=True, help="Export the audit log as signed lines, and verify them anywhere.")
 _LAST_LINE = 65_536
+
+
+@app.command("list")
+def list_entries(
+    by: Annotated[str | None, typer.Option("--by", help="Only changes by per_…, svc_…, key_…, or me.")] = None,
+    action: Annotated[
+        str | None, typer.Option("--action", help="Only this action, like key.revoke, or all of a noun, like key.")
+    ] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="Only changes of what has this id.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="Only changes from this RFC 3339 time on.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Only changes before this RFC 3339 time.")] = None,
+    limit: Limit = 20,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """List who changed what, newest first; needs `key:read`."""
+    where = {"madeBy": by, "action": action, "subject": subject, "since": since, "until": until}
+    page = client_of(server, key).get("/v1/audit", **where, limit=limit, offset=offset or None)
+    show_page(page, ["at", "action", "subject", "by", "detail"], _row, as_json, spare=("detail",))
+
+
+def _row(entry: dict[str, Any]) -> list[Any]:
+    by = entry.get("personId") or entry.get("serviceAccountId") or entry["keyId"]
+    return [entry["at"], entry["action"], entry["subject"], by, output.compact(entry["detail"])]
 
 
 @app.command("export")
