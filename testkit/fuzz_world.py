@@ -13,7 +13,8 @@ from typing import Any
 
 import requests
 
-from testkit import plain_mcp
+from dustrun.operations.declaration.operation import Operation
+from testkit import declared, plain_mcp
 from testkit.authenticator import Authenticator
 from testkit.chain.anvil import ACCOUNTS
 from testkit.identity_provider import IdentityProvider
@@ -74,6 +75,10 @@ class World:
         if answer.status_code != 200:
             raise RuntimeError(f"{method} {path} was answered {answer.status_code}: {answer.text}")
         return answer.json()["data"]
+
+    def made(self, operation: Operation) -> str:
+        """The id of what an operation makes of its documented body."""
+        return str(self.call(operation.method, operation.path, declared.body_of(operation))["id"])
 
     def _own_key_id(self) -> str:
         keys = self.call("GET", "/v1/api-keys?limit=100")["items"]
@@ -789,15 +794,10 @@ HELP: dict[str, Adapt] = {
     "renew_import": _renewal,
     "delete_import": _id_of(World.imported),
     "get_operation_type": lambda world, case: _path(case, type=world.imported_type()),
-    "create_connector": _only_body(CONNECTOR),
-    "get_connector": _id_of(World.connector),
     "update_connector": _id_and_body(World.connector, {"name": "renamed"}),
-    "delete_connector": _id_of(World.connector),
     "list_connector_tools": _id_of(World.mcp),
     "read_connector_tools": _id_and_body(World.mcp, {}),
     "try_connector": _id_and_body(World.connector, {"url": "https://elsewhere.example.com/"}),
-    "create_conversation": _only_body({"title": "fuzzed"}),
-    "get_conversation": _id_of(World.conversation),
     "create_message": _new_message,
     "create_turn": _turn,
     "stop_turn": _stopped_turn,
@@ -808,12 +808,6 @@ HELP: dict[str, Adapt] = {
     "get_key": _id_of(World.spare_key),
     "revoke_key": _id_of(World.spare_key),
     "rotate_key": _id_and_body(World.account_key, {"graceS": 60}),
-    "create_service_account": lambda world, case: _body(case, world.new_account()),
-    "get_service_account": _id_of(World.account),
-    "update_service_account": _id_and_body(World.account, {"description": "renamed"}),
-    "delete_service_account": _id_of(World.account),
-    "disable_service_account": _id_of(World.account),
-    "enable_service_account": _id_of(World.account),
     "invite_person": lambda world, case: _body(case, world.invitation()),
     "get_person": _id_of(World.person),
     "update_person": _id_and_body(World.person, {"name": "renamed"}),
@@ -824,7 +818,6 @@ HELP: dict[str, Adapt] = {
     "delete_role": _id_of(World.role),
     "end_person_session": _session_of_person,
     "end_own_session": _id_of(World.session),
-    "create_organization": _only_body({"name": "fuzzed"}),
     "get_organization": _id_of(World.organization),
     "list_quotas": _id_of(World.organization),
     "update_organization": _id_and_body(World.organization, {"retentionDays": 90}),
@@ -859,10 +852,6 @@ HELP: dict[str, Adapt] = {
     "reset_variable": _variable({}),
     "list_variable_history": _variable(),
     "list_variable_writes": lambda world, case: _path(case, id=world.finished(world.counting())),
-    "create_table": lambda world, case: _body(case, world.new_table()),
-    "get_table": _id_of(World.table),
-    "delete_table": _id_of(World.table),
-    "export_table": _id_of(World.table),
     "list_rows": _id_of(World.table),
     "add_rows": _id_and_body(World.table, {"rows": [{"id": "b", "n": 2}]}),
     "change_rows": _id_and_body(World.table, {"where": {"id": "a"}, "values": {"n": 3}}),
@@ -879,7 +868,6 @@ HELP: dict[str, Adapt] = {
     "export_wallet": _id_and_body(World.wallet, {"password": "fuzzed fuzzed"}),
     "archive_wallet": _id_of(World.wallet),
     "get_wallet_policy": _id_of(World.wallet),
-    "convert_policy_sentences": _only_body({"text": "spend up to $5 a day"}),
     "set_wallet_policy": _id_and_body(World.wallet, {"policy": {"chains": [1]}}),
     "list_wallet_policies": _id_of(World.wallet),
     "replay_wallet_policy": _id_and_body(World.wallet, {"only": "all"}),
@@ -908,7 +896,6 @@ HELP: dict[str, Adapt] = {
     "withdraw_acceptance": lambda world, case: _path(case, id=world.accepted(), number=1),
     "diff_versions": _diff,
     "create_workflow": _whole_workflow,
-    "validate_workflow": _only_body({"definition": definition()}),
     "analyze_definition_funds": lambda world, case: _body(case, {"definition": definition(world.spending())}),
     "plan_dust": _id_and_body(lambda world: world.draft(world.spending()), {"payload": {}}),
     "get_workflow": _id_of(World.draft),
@@ -943,7 +930,8 @@ HELP: dict[str, Adapt] = {
     "stream_workflows": _no_query(_streams),
     "stream_activity": _no_query(_nothing),
 }
-"""Operation → how a case of it is changed so that it should be answered 2xx."""
+"""Operation → how a case of it is changed so that it should be answered 2xx; only those whose declaration says too
+little (`testkit/declared.py`)."""
 
 
 _BY_PATH: dict[str, Adapt] = {
@@ -953,9 +941,27 @@ _BY_PATH: dict[str, Adapt] = {
 
 
 def _help_for(operation_id: str, case: Any) -> Adapt | None:
-    """Its own help, else an id of the kind that its path begins with."""
+    """Its own help, else an id of the kind that its path begins with, else what its declaration says."""
     by_path = next((adapt for path, adapt in _BY_PATH.items() if case.operation.path.startswith(path)), None)
-    return HELP.get(operation_id, by_path)
+    return HELP.get(operation_id, by_path or _declared(operation_id))
+
+
+def _declared(operation_id: str) -> Adapt | None:
+    """A thing that its noun's documented body makes, and its own documented body."""
+    operation = declared.operations().get(operation_id)
+    if operation is None or not declared.is_enough(operation):
+        return None
+    maker, body = declared.maker_of(operation.path), declared.body_of(operation)
+    if maker is None and body is None:
+        return None
+
+    def adapt(world: World, case: Any) -> None:
+        if maker is not None:
+            _path(case, id=world.made(maker))
+        if body is not None:
+            _body(case, declared.body_of(operation))
+
+    return adapt
 
 
 def succeed(world: World, operation_id: str, case: Any) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
+from dustrun.operations.declaration.operation import Operation
+from testkit import declared
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.routes.bodies import (
     TEXT,
@@ -29,7 +32,6 @@ from testkit.routes.fresh import (
     at_home,
     backtest,
     form_link,
-    fresh_account,
     fresh_account_key,
     fresh_approval,
     fresh_connector,
@@ -74,6 +76,7 @@ from testkit.routes.stored import (
     NUMBERS,
     ROWS,
     Json,
+    Stored,
     many_nodes,
     many_spends,
     one_node,
@@ -215,15 +218,6 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/api-keys/{id}": [get(id="key")],
     "DELETE /v1/api-keys/{id}": [send(before=fresh_key)],
     "POST /v1/api-keys/{id}/rotate": [send({"graceS": 60}, fresh_account_key)],
-    "GET /v1/service-accounts": [get(_FULL)],
-    "POST /v1/service-accounts": [
-        send(lambda _: {"name": new_role(), "description": TEXT, "permissions": ["run:read"] * 100})
-    ],
-    "GET /v1/service-accounts/{id}": [get(before=fresh_account)],
-    "PATCH /v1/service-accounts/{id}": [send({"permissions": ["workflow:read"] * 100}, fresh_account)],
-    "DELETE /v1/service-accounts/{id}": [send(None, fresh_account)],
-    "POST /v1/service-accounts/{id}/disable": [send(None, fresh_account)],
-    "POST /v1/service-accounts/{id}/enable": [send(None, fresh_account)],
     "POST /v1/workflows/{id}/backtest": [send(PAST, ticking)],
     "GET /v1/workflows/{id}/backtests": [Drive({}, "?limit=100", None, ticking)],
     "GET /v1/backtests/{id}": [Drive({}, "", None, backtest)],
@@ -408,4 +402,23 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /assets/{name}": [get(before=largest_asset)],
     "GET /docs/{name}": [get(name="swagger-ui-bundle.js")],
 }  # fmt: skip
-"""By method and template of the route: its requests."""
+"""By method and template of the route: its requests. Those of a noun whose declaration says enough need none here."""
+
+
+def declared_drives(routes: Iterable[str]) -> dict[str, list[Drive]]:
+    """The requests of those of some routes whose declarations say all that they need."""
+    found = ((route, declared.operation_at(*route.split(" ", 1))) for route in routes)
+    return {route: [_declared(one)] for route, one in found if one is not None and declared.is_enough(one)}
+
+
+def _declared(operation: Operation) -> Drive:
+    """A request for a thing of the largest size, with the largest body."""
+    maker = declared.maker_of(operation.path)
+
+    async def make(stored: Stored) -> Json:
+        assert maker is not None
+        return {"id": str((await stored.send("POST", maker.path, declared.largest_body_of(maker)))["id"])}
+
+    is_page = any(one.name == "limit" for one in operation.parameters)
+    body = None if operation.example is None else lambda _: declared.largest_body_of(operation)
+    return Drive({}, _FULL if is_page else "", body, None if maker is None else make)
