@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from dustrun.errors import Code
+from dustrun.storage.data import catalog as rows
+from dustrun.storage.db.catalog_tables import catalog_imports
+from dustrun.storage.db.statement import Tx
 from echoing import Echo, echoing
 from testkit.composition import Client, Composition, composed
 
@@ -177,6 +181,40 @@ async def test_wrong_arguments_are_refused_before_anything_is_sent(api: Client, 
     assert (failed["status"], echo.seen) == ("failure", [])
     unknown = await api.post("/v1/runs/sync", {"definition": workflow("shop.none", {})})
     assert unknown.code == Code.DEFINITION_INVALID
+
+
+@pytest.mark.both_stores
+async def test_names_that_do_not_exist_are_compared_with_few(server: Composition, api: Client, echo: Echo) -> None:
+    verbs = ("read", "write", "close", "open", "watch", "count")
+    paths: Json = {
+        f"/{verb}/{at}": {"get": {"operationId": f"{verb}Shelf{at}Of{'Big' if at % 2 else 'Small'}House"}}
+        for verb in verbs
+        for at in range(200)
+    }
+    await bring_in(api, document(echo, **paths))
+
+    async def told(kind: str) -> str:
+        answer = await api.get(f"/v1/catalog/operations/{kind}")
+        assert answer.code == Code.TYPE_UNKNOWN
+        return str(answer.body["message"])
+
+    assert '"shop.write-order"' in await told("shop.write-ordr")
+    assert '"shop.watch-shelf77-of-big-house"' in await told("shop.wtach-shelf77-of-big-house")
+    assert '"shop.count-shelf10-of-small-house"' in await told("shp.count-shelf10-of-smal-house")
+    assert "Did you mean" not in await told("elsewhere.count")
+    answer = await api.post("/v1/workflows/validate", {"definition": workflow("shop.write-ordr", {})})
+    wanted = 'There is no node type "shop.write-ordr". Did you mean "shop.write-order"'
+    assert answer.data["errors"][0]["message"].startswith(wanted)
+    assert answer.data["errors"][0]["message"].endswith("See GET /v1/catalog/operations.")
+    org_id = (await server.rows(sa.select(catalog_imports.c.org_id)))[0][0]
+
+    def near(tx: Tx) -> list[str]:
+        row = rows.find(tx, org_id, "shop")
+        assert row is not None
+        return rows.types_near(tx, row, "shop.wtach-shelf77-of-big-house")
+
+    compared = await server.parts.database.read(near)
+    assert len(compared) == len(set(compared)) < 600
 
 
 async def test_a_document_is_fetched_through_the_guard(server: Composition, api: Client, echo: Echo) -> None:

@@ -13,7 +13,7 @@ from dustrun.core.validate.words import field_path, has, problem, seen_location,
 from dustrun.core.workflow.control import RESULTS
 from dustrun.core.workflow.definition import UNBOUND, WALLET, ConnectorReference, Definition, Node
 from dustrun.core.workflow.program import TESTS_ONLY
-from dustrun.core.workflow.specs import NodeSpec, Specs
+from dustrun.core.workflow.specs import NodeSpec, Specs, api_of, comparable
 from dustrun.errors import Problem
 from dustrun.log import NAMES_OF_SECRETS
 
@@ -104,7 +104,9 @@ def check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
         yield from _check_bound(node_id, node)
         spec = specs.get(node.type)
         if spec is None:
-            message = f'There is no node type "{node.type}".{suggest(node.type, specs)} See GET /v1/actions.'
+            where = "/v1/actions" if api_of(node.type) is None else "/v1/catalog/operations"
+            hint = suggest(node.type, comparable(node.type, specs))
+            message = f'There is no node type "{node.type}".{hint} See GET {where}.'
             yield problem("unknown_type", node_id, "type", message)
             continue
         if spec.kind == "trigger" and node_id not in definition.trigger_node_ids:

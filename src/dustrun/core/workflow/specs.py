@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -52,6 +52,20 @@ class NodeSpec:
 
 
 Specs = Mapping[str, NodeSpec]
+
+
+class OrgSpecs(dict[str, NodeSpec]):
+    """The node types that one organisation has. `similar`: for types of imported documents that it lacks, those that
+    may be meant; there may be too many to compare with each."""
+
+    def __init__(self, specs: Specs, similar: Mapping[str, tuple[str, ...]]) -> None:
+        super().__init__(specs)
+        self.similar = similar
+
+
+def comparable(kind: str, specs: Specs) -> Iterable[str]:
+    """The node types with which one that does not exist is to be compared."""
+    return (*(specs.similar.get(kind, ()) if isinstance(specs, OrgSpecs) else ()), *specs)
 
 
 def api_of(kind: str) -> str | None:

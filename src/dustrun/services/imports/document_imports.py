@@ -27,6 +27,7 @@ from dustrun.sdk.threads import run_beside
 from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
+from dustrun.services.imports.imported_types import similar_types
 from dustrun.storage.access.hands import deleted
 from dustrun.storage.data import catalog as rows
 from dustrun.storage.data.catalog import FoundOperation, ImportRow, OperationRow, VersionRow
@@ -126,14 +127,15 @@ class DocumentImports:
     async def get_operation(self, principal: Principal, kind: str, pin: str | None) -> ShownOperation:
         """One operation: the pinned one, or that of the version in use. Raises `NotFound`."""
 
-        def query(tx: Tx) -> ShownOperation | None:
+        def query(tx: Tx) -> ShownOperation:
             found = rows.find_operation(tx, principal.org_id, kind, pin)
-            return ShownOperation(found[0], read_operation(zlib.decompress(found[1]))) if found else None
+            if found is None:
+                near = " or ".join(f'"{one}"' for one in similar_types(tx, principal.org_id, kind) if one != kind)
+                hint = f" Did you mean {near}?" if near else ""
+                raise NotFound(f'No imported document has the operation "{kind[:160]}".{hint}', code=Code.TYPE_UNKNOWN)
+            return ShownOperation(found[0], read_operation(zlib.decompress(found[1])))
 
-        shown = await self._database.read(query)
-        if shown is None:
-            raise NotFound(f'No imported document has the operation "{kind[:160]}".', code=Code.TYPE_UNKNOWN)
-        return shown
+        return await self._database.read(query)
 
     # --- importing ---
 

@@ -3,6 +3,7 @@ that it is pinned to."""
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 import zlib
@@ -18,7 +19,7 @@ from dustrun.catalog import IMPORTED
 from dustrun.core.json_schema.check import MOST_STEPS, Found, PayloadCheck
 from dustrun.core.openapi.operation import ImportedOperation, read_operation
 from dustrun.core.workflow.definition import Definition, Node
-from dustrun.core.workflow.specs import NodeSpec, Specs, api_of
+from dustrun.core.workflow.specs import NodeSpec, OrgSpecs, Specs, api_of
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.storage.data import catalog as rows
 from dustrun.storage.db.statement import Tx
@@ -28,6 +29,9 @@ _STEPS: Final = 4_000
 NAMES_ONE: Final = re.compile(r'"type"\s*:\s*"[a-z][a-z0-9-]*\.')
 """Found in the text of each definition with a node of an imported type, and in few others."""
 _KINDS: Final = {"missing": "missing", "unknown": "extra_forbidden", "invalid": "operation_argument"}
+_MOST_COMPARED: Final = 20
+"""Unknown types of one definition for which similar ones are looked for."""
+_MOST_CHARS: Final = 160
 _PINNED: Final = ("operation", "server", "effect")
 Payload = Mapping[str, Any]
 
@@ -140,16 +144,34 @@ def specs_with(tx: Tx, org_id: str, document: Any, specs: Specs) -> Specs:
     """The node types, with those of imported documents that a definition has: what is not among them does not exist in
     the organisation."""
     found: dict[str, dict[str, Known]] = {}
+    similar: dict[str, tuple[str, ...]] = {}
     for _, kind, payload in _nodes_of(document):
         pin = payload.get("operation")
         row = rows.find_operation(tx, org_id, kind, pin) if isinstance(pin, str) else None
         if row is not None:
             found.setdefault(kind, {})[row[0]] = Known(read_content(row[1]))
-        elif kind not in found and rows.find_operation(tx, org_id, kind, None) is not None:
+        elif kind in found:
+            continue
+        elif rows.find_operation(tx, org_id, kind, None) is not None:
             found[kind] = {}
+        elif kind not in similar and len(similar) < _MOST_COMPARED:
+            similar[kind] = similar_types(tx, org_id, kind)
     generic = specs.get(IMPORTED + ".")
     assert generic is not None
-    return {**specs, **{kind: _spec(generic, kind, by_pin) for kind, by_pin in found.items()}}
+    return OrgSpecs({**specs, **{kind: _spec(generic, kind, by_pin) for kind, by_pin in found.items()}}, similar)
+
+
+def similar_types(tx: Tx, org_id: str, kind: str) -> tuple[str, ...]:
+    """The imported types that may be meant by one that does not exist. Only a few hundred are compared with it, which
+    an index finds: to compare a hundred thousand takes more than a second."""
+    api, _, operation = kind[:_MOST_CHARS].partition(".")
+    if rows.find(tx, org_id, api) is None:
+        api = next(iter(difflib.get_close_matches(api, rows.names_near(tx, org_id, api), n=1)), "")
+    row = rows.find(tx, org_id, api) if api else None
+    if row is None:
+        return ()
+    wanted = f"{api}.{operation}"
+    return tuple(difflib.get_close_matches(wanted, rows.types_near(tx, row, wanted), n=2))
 
 
 def _spec(generic: NodeSpec, kind: str, by_pin: Mapping[str, Known]) -> NodeSpec:

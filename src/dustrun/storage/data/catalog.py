@@ -25,6 +25,9 @@ _MOST_WORDS: Final = 8
 _WORD: Final = re.compile(r"[a-z0-9]+")
 _RANKED: Final = 1_000
 """Hits of PostgreSQL's search that are ranked; of more, the first that came in."""
+_NEIGHBOURS: Final = 200
+"""Names on each side of one that does not exist with which it is compared."""
+_PER_WORD: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,9 @@ _INSERT_VERSION = _inserting(v, _VERSION)
 _INSERT_OPERATION = _inserting(o, _OPERATION)
 _SELECT_IMPORT = sa.select(*(i.c[name] for name in _IMPORT))
 _FIND = Statement(_SELECT_IMPORT.where(_OF_ORG, sa.or_(i.c.id == b("wanted"), i.c.name == b("wanted"))))
+_NAMES = sa.select(i.c.name).where(_OF_ORG, i.c.number > 0).limit(_NEIGHBOURS)
+_NAMES_AFTER = Statement(_NAMES.where(i.c.name >= b("name")).order_by(i.c.name))
+_NAMES_BEFORE = Statement(_NAMES.where(i.c.name < b("name")).order_by(i.c.name.desc()))
 _LIST = Statement(
     _SELECT_IMPORT.where(_OF_ORG, i.c.number > 0)
     .order_by(i.c.name)
@@ -162,6 +168,10 @@ _CONTENT = sa.select(o.c.pin, o.c.content).join_from(o, i, o.c.import_id == i.c.
 _OF_TYPE = sa.and_(o.c.org_id == b("org_id"), o.c.type == b("type"))
 _FIND_CURRENT = Statement(_CONTENT.where(_OF_TYPE, _IS_CURRENT).limit(1))
 _FIND_PINNED = Statement(_CONTENT.where(_OF_TYPE, o.c.pin == b("pin"), o.c.since <= i.c.number).limit(1))
+_TYPES = sa.select(o.c.type).join_from(o, i, o.c.import_id == i.c.id)
+_TYPES = _TYPES.where(o.c.import_id == b("import_id"), _IS_CURRENT).limit(_NEIGHBOURS)
+_TYPES_AFTER = Statement(_TYPES.where(o.c.type >= b("type")).order_by(o.c.type))
+_TYPES_BEFORE = Statement(_TYPES.where(o.c.type < b("type")).order_by(o.c.type.desc()))
 _SELECT_FOUND = sa.select(*(o.c[name] for name in _FOUND)).join_from(o, i, o.c.import_id == i.c.id)
 _IS_ASKED = sa.and_(o.c.org_id == b("org_id"), _IS_CURRENT, sa.or_(b("api", type_=sa.Text) == "", i.c.name == b("api")))
 _PAGE = Statement(
@@ -307,6 +317,24 @@ def search(tx: Tx, org_id: str, text: str, *, api: str, limit: int, offset: int)
         query = " & ".join([org_word(org_id), *(f"{word}:*" for word in words)])
         rows = tx.all(_SEARCH_POSTGRESQL, query=query, **given)
     return [FoundOperation(*row) for row in rows]
+
+
+def names_near(tx: Tx, org_id: str, name: str) -> list[str]:
+    """The names of imports that are next to a name in their order."""
+    given = {"org_id": org_id, "name": name}
+    return [str(row[0]) for one in (_NAMES_AFTER, _NAMES_BEFORE) for row in tx.all(one, **given)]
+
+
+def types_near(tx: Tx, row: ImportRow, wanted: str) -> list[str]:
+    """The types of an import that may be meant by one that it does not have: those next to it in their order, and those
+    that have all of its words but one. A few hundred, however many there are."""
+    given = {"import_id": row.id, "type": wanted}
+    found = [str(one[0]) for each in (_TYPES_AFTER, _TYPES_BEFORE) for one in tx.all(each, **given)]
+    words = words_of(wanted.partition(".")[2])[:_MOST_WORDS]
+    for at in range(len(words) if len(words) > 1 and row.operations > _NEIGHBOURS else 0):
+        others = " ".join(words[:at] + words[at + 1 :])
+        found += [one.type for one in search(tx, row.org_id, others, api=row.name, limit=_PER_WORD, offset=0)]
+    return list(dict.fromkeys(found))
 
 
 def hide(tx: Tx, import_id: str, at: int) -> None:
