@@ -19,8 +19,6 @@ import sys
 import tarfile
 import tempfile
 import tomllib
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -29,22 +27,16 @@ from typing import Any
 
 import build_web
 import find_pythons
-from serving import free_port, serving
+from release_ways import Failed, arm_wheels, image_faults, kept_site, run, try_it, with_pipx, with_uvx
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 TOOLS = ROOT / "scripts" / "requirements" / "release.txt"
 RELEASES = ROOT / "deploy" / "releases.json"
 """What was released before; `dustrun update check` reads it."""
+SITES = ROOT / ".tools" / "site" / "versions"
 _SCHEMA = "from dustrun.storage.db import migrate; print(migrate.head(), migrate.oldest())"
 _VERSION = re.compile(r"\d+\.\d+\.\d+((a|b|rc)\d+)?")
-_WORKFLOW = {
-    "nodes": {
-        "root": {"type": "manual", "children": ["answer"]},
-        "answer": {"type": "respond", "payload": {"body": {"sum": "{{$trigger.body.a + $trigger.body.b}}"}}},
-    },
-    "triggerNodeIds": ["root"],
-}
 BY_HAND = (
     "Rename `[Unreleased]` in CHANGELOG.md to the version and the day.",
     "Read the changelog and the guides once as somebody who updates.",
@@ -52,12 +44,9 @@ BY_HAND = (
     "Build the image and start it with deploy/compose.yaml.",
     "Sign the checksums with scripts/release --sign KEY, and the tag, then upload.",
     "Publish the public key where people trust it, and not only beside the files.",
+    "Publish the folder of sites: it has the documentation of every version that was kept there.",
     "Copy dist/releases.json to deploy/ and commit it: the next release adds to it.",
 )
-
-
-class Failed(Exception):
-    """A step of the release failed; says why."""
 
 
 def faults(root: Path) -> list[str]:
@@ -100,21 +89,11 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).strip().lower()
 
 
-def _run(*words: str | Path, cwd: Path = ROOT, **environment: str) -> str:
-    command = [str(word) for word in words]
-    done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise Failed(f"{' '.join(command)}:\n{(done.stdout + done.stderr)[-3000:]}")
-    return done.stdout
-
-
 def _environment(folder: Path, python: str | Path, *requirements: str | Path) -> Path:
     """An empty environment with these packages; gives its Python."""
-    _run(python, "-m", "venv", folder)
+    run(python, "-m", "venv", folder)
     made = folder / "bin" / "python"
-    _run(made, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
+    run(made, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
     return made
 
 
@@ -122,7 +101,7 @@ def _export(folder: Path, app: Path) -> Path:
     """The files of the last commit, and the built web app."""
     folder.mkdir()
     archive = folder.parent / "tree.tar"
-    _run("git", "archive", "--output", archive, "HEAD")
+    run("git", "archive", "--output", archive, "HEAD")
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     shutil.copytree(app, folder / "src" / "dustrun" / "web")
@@ -150,7 +129,7 @@ def _build_app(folder: Path) -> Path:
     if not (ROOT / "web").is_dir():
         raise Failed("The sources of the web app are missing.")
     again = folder / "app"
-    _run("bash", "-c", build_web.COMMAND, ROOT / "scripts" / "node-setup", again)
+    run("bash", "-c", build_web.COMMAND, ROOT / "scripts" / "node-setup", again)
     shutil.copy(build_web.BUILT / build_web.STAMP, again)
     _same("the web app", _files(build_web.BUILT), _files(again))
     return again
@@ -165,14 +144,14 @@ def _build(tools: Path, folder: Path, app: Path, epoch: str) -> Path:
         # other times and another right to read: neither may be in what is built
         os.utime(tree / "README.md", (1_000_000_000 + len(built), 1_000_000_000 + len(built)))
         (tree / "pyproject.toml").chmod(0o600 if name == "second" else 0o644)
-        _run(tools, "-m", "hatchling", "build", "-d", built[-1], cwd=tree, SOURCE_DATE_EPOCH=epoch)
+        run(tools, "-m", "hatchling", "build", "-d", built[-1], cwd=tree, SOURCE_DATE_EPOCH=epoch)
     _same("wheel and source distribution", *map(_files, built))
     (source,) = built[0].glob("*.tar.gz")
     with tarfile.open(source) as tar:
         tar.extractall(folder / "unpacked", filter="data")
     (unpacked,) = (folder / "unpacked").iterdir()
     again = folder / "again"
-    _run(tools, "-m", "hatchling", "build", "-t", "wheel", "-d", again, cwd=unpacked, SOURCE_DATE_EPOCH=epoch)
+    run(tools, "-m", "hatchling", "build", "-t", "wheel", "-d", again, cwd=unpacked, SOURCE_DATE_EPOCH=epoch)
     of_tree = {name: digest for name, digest in _files(built[0]).items() if name.endswith(".whl")}
     _same("the wheel, from the source distribution too,", of_tree, _files(again))
     return built[0]
@@ -195,34 +174,6 @@ def content_faults(wheel: Path, version: str) -> list[str]:
     return found + ([] if f"\nVersion: {version}\n" in metadata else [f"METADATA does not say version {version}."])
 
 
-def _try(python: Path, folder: Path, version: str) -> None:
-    """Starts the installed server in an empty folder and runs a workflow."""
-    if (told := _run(python, "-m", "dustrun", "--version", cwd=folder).strip()) != f"dustrun {version}":
-        raise Failed(f"`dustrun --version` says {told}.")
-    data = folder / "data"
-    data.mkdir()
-    settings = {"HOME": str(folder), "DUSTRUN_MASTER_KEY_FILE": str(folder / "master.key")}
-    with serving(data, free_port(), settings, python) as server:
-
-        def call(path: str, body: Any) -> Any:
-            headers = {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json"}
-            request = urllib.request.Request(server.url + path, json.dumps(body).encode(), headers)
-            try:
-                with urllib.request.urlopen(request, timeout=60) as response:
-                    return json.load(response)
-            except urllib.error.HTTPError as error:
-                raise Failed(f"{path}: {error} {error.read().decode()}") from None
-
-        made = call("/v1/workflows", {"name": "Sum", "description": "Adds.", "definition": _WORKFLOW})["data"]
-        answer = call(f"/v1/workflows/{made['id']}/run-sync", {"payload": {"a": 2, "b": 3}})
-        if answer["data"]["response"]["body"] != {"sum": 5}:
-            raise Failed(f"The workflow answered {answer}.")
-        asked = urllib.request.Request(server.url, headers={"Accept": "text/html"})
-        with urllib.request.urlopen(asked, timeout=60) as page:
-            if b"<!doctype html>" not in page.read().lower():
-                raise Failed("The web app is not served.")
-
-
 def _bill(tools: Path, installed: Path, wheel: Path, epoch: str) -> int:
     """Writes what the wheel brings with it, as CycloneDX; gives the number of components."""
     file = wheel.with_suffix(".cdx.json")
@@ -237,7 +188,7 @@ def _bill(tools: Path, installed: Path, wheel: Path, epoch: str) -> int:
         "-o",
         file,
     ]
-    _run(*cyclonedx, "--pyproject", ROOT / "pyproject.toml", installed, SOURCE_DATE_EPOCH=epoch)
+    run(*cyclonedx, "--pyproject", ROOT / "pyproject.toml", installed, SOURCE_DATE_EPOCH=epoch)
     components = {_plain(one["name"]) for one in json.loads(file.read_text())["components"]}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = {_plain(re.split(r"[\[<>=;]", one, maxsplit=1)[0]) for one in project["dependencies"]}
@@ -262,8 +213,8 @@ def release_of(changelog: str, version: str, released: str, schema: str, files: 
 class Rehearsal:
     """The steps, each told as it ends."""
 
-    def __init__(self, pythons: Sequence[find_pythons.Python], folder: Path) -> None:
-        self._pythons, self._folder = pythons, folder
+    def __init__(self, pythons: Sequence[find_pythons.Python], folder: Path, sites: Path) -> None:
+        self._pythons, self._folder, self._sites = pythons, folder, sites
         self._version: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
     def _step(self, name: str, do: Callable[[], Any]) -> Any:
@@ -278,9 +229,11 @@ class Rehearsal:
 
     def run(self) -> None:
         """Raises `Failed` at the first fault."""
-        epoch = _run("git", "log", "-1", "--format=%ct").strip()
+        epoch = run("git", "log", "-1", "--format=%ct").strip()
         self._step("the files agree on the version, the changelog and the metadata", self._check)
         tools = _environment(self._folder / "tools", sys.executable, "-r", TOOLS)
+        self._step("hadolint has nothing to say of the Dockerfile", lambda: _raise(image_faults(tools.parent)))
+        self._step("packages for ARM, all but quickjs with wheels", lambda: arm_wheels(tools.parent, self._pythons))
         app = self._step("two builds of the web app have the same bytes", lambda: _build_app(self._folder))
         built: Path = self._step(
             "two builds of wheel and source distribution have the same bytes, and the wheel from the latter too",
@@ -294,29 +247,35 @@ class Rehearsal:
             self._step(f"installed, started and used on Python {one.minor}", partial(self._use, one, wheel))
             for one in sorted(self._pythons)
         ]
+        for name, way in (("uvx", with_uvx), ("pipx", with_pipx)):
+            self._step(
+                f"started and used with {name}",
+                partial(way, tools.parent, self._folder / name, wheel, self._version, min(self._pythons).path),
+            )
         self._step("bill of materials, components", lambda: _bill(tools, environments[0], wheel, epoch))
         self._step(
             "an older version is told of this one by `dustrun update check`",
             lambda: self._list(built, environments[0], epoch),
         )
+        self._step("sites, one for each version", lambda: kept_site(self._folder / "site", self._sites, self._version))
         self._step("checksums", lambda: self._publish(built))
 
     def _check(self) -> None:
         _raise(faults(ROOT))
-        if changed := _run("git", "status", "--porcelain").strip():
+        if changed := run("git", "status", "--porcelain").strip():
             raise Failed(f"What is built is the last commit, and these files differ from it:\n{changed}")
 
     def _use(self, python: find_pythons.Python, wheel: Path) -> Path:
         folder = self._folder / python.minor
         folder.mkdir()
         installed = _environment(folder / "venv", python.path, "-c", ROOT / "constraints.txt", wheel)
-        _try(installed, folder, self._version)
+        try_it((installed, "-m", "dustrun"), folder, self._version)
         return installed
 
     def _list(self, built: Path, installed: Path, epoch: str) -> None:
         released = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date().isoformat()
         changelog = (ROOT / "CHANGELOG.md").read_text()
-        schema = _run(installed, "-c", _SCHEMA, cwd=self._folder)
+        schema = run(installed, "-c", _SCHEMA, cwd=self._folder)
         listed = json.loads(RELEASES.read_text())
         this = release_of(changelog, self._version, released, schema, _files(built))
         listed["releases"] = [one for one in listed["releases"] if one["version"] != self._version] + [this]
@@ -325,7 +284,7 @@ class Rehearsal:
         later = self._folder / "later.json"
         later.write_text(json.dumps({**listed, "releases": [*listed["releases"], {**this, "version": "999.0.0"}]}))
         asked: list[str | Path] = [installed, "-m", "dustrun", "update", "check"]
-        if "is current" not in _run(*asked, file, cwd=self._folder):
+        if "is current" not in run(*asked, file, cwd=self._folder):
             raise Failed("`dustrun update check` does not find this version current.")
         told = subprocess.run([*asked, later], cwd=self._folder, capture_output=True, text=True, check=False)
         if (told.returncode, "999.0.0" in told.stdout) != (7, True):
@@ -350,7 +309,7 @@ def sign(folder: Path, key: Path) -> str:
         if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
             raise Failed(f"{name} is not as {sums.name} says: rehearse the release again.")
     (folder / releases.SIGNATURE).unlink(missing_ok=True)
-    _run("ssh-keygen", "-Y", "sign", "-n", signature.NAMESPACE, "-f", key, sums)
+    run("ssh-keygen", "-Y", "sign", "-n", signature.NAMESPACE, "-f", key, sums)
     public = key if key.suffix == ".pub" else key.with_name(f"{key.name}.pub")
     return releases.signer_of(folder / RELEASES.name, public.read_text())
 
@@ -368,6 +327,13 @@ def main() -> int:
     what.add_argument(
         "--sign", metavar="KEY", type=Path, help="sign the checksums in dist/ with this OpenSSH key (Ed25519)"
     )
+    parser.add_argument(
+        "--sites",
+        metavar="FOLDER",
+        type=Path,
+        default=SITES,
+        help=f"where the sites of all versions are kept; default {SITES.relative_to(ROOT)}",
+    )
     asked = parser.parse_args()
     if asked.sign is not None:
         print(f"[x] {DIST.name}/SHA256SUMS.sig, by {sign(DIST, asked.sign)}")
@@ -375,7 +341,7 @@ def main() -> int:
     pythons = find_pythons.fastest(find_pythons.measured(find_pythons.candidates()))
     with tempfile.TemporaryDirectory(prefix="dustrun-release-") as folder:
         try:
-            Rehearsal(pythons, Path(folder)).run()
+            Rehearsal(pythons, Path(folder), asked.sites.resolve()).run()
         except Failed as error:
             print(error, file=sys.stderr)
             return 1

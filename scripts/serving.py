@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
+START = (sys.executable, "-m", "dustrun")
+"""The command."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +62,20 @@ class Server:
         return lines[0]
 
 
-def _command(words: tuple[str, ...], python: str | Path = sys.executable) -> list[str]:
-    return [str(python), "-m", "dustrun", *words]
+def _command(words: tuple[str, ...], start: Sequence[str | Path] = START) -> list[str]:
+    return [*map(str, start), *words]
 
 
 @contextlib.contextmanager
 def serving(
-    data: Path, port: int, settings: Mapping[str, str], python: str | Path = sys.executable
+    data: Path, port: int, settings: Mapping[str, str], start: Sequence[str | Path] = START
 ) -> Iterator[Server]:
     """A server that is ready, with these variables; it is stopped by its process id on the way out.
 
     Its master key is where `dustrun serve` looks for it too, so that one can take the other's place."""
     log_path = data / "server.log"
     environment = {**os.environ, **settings}
-    command = _command(("serve", "--port", str(port), "--data-dir", str(data)), python)
+    command = _command(("serve", "--port", str(port), "--data-dir", str(data)), start)
     with log_path.open("ab") as log:
         before = log.tell()
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)

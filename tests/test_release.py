@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
+import find_pythons
 import pytest
 import release
+import release_ways
 
 from dustrun.cli.commands.store.releases import Releases
 from served import ROOT
@@ -93,6 +96,36 @@ def test_the_list_of_releases_has_what_the_changelog_says_of_an_update() -> None
     assert Releases.model_validate({**json.loads(release.RELEASES.read_text()), "releases": [found, older]})
 
 
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the programs are that a release is tried with."""
+    folder = tmp_path_factory.mktemp("tools")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=120)
+    install = (folder / "bin" / "pip", "install", "--quiet", "-r", release.TOOLS)
+    subprocess.run(install, check=True, timeout=600)
+    return folder / "bin"
+
+
+@pytest.mark.long
+def test_hadolint_accepts_the_dockerfile_and_finds_what_is_not_pinned(tools: Path, tmp_path: Path) -> None:
+    assert release_ways.image_faults(tools) == []
+    broken = tmp_path / "Dockerfile"
+    broken.write_text(release_ways.DOCKERFILE.read_text().replace(":3.13.5-slim-bookworm", ""))
+    found = release_ways.image_faults(tools, broken)
+    assert [line.split()[1] for line in found] == ["DL3006", "DL3006"]
+
+
+@pytest.mark.long
+def test_a_package_without_a_wheel_for_arm_is_found(tools: Path, tmp_path: Path) -> None:
+    python = find_pythons.Python((3, 11, 0), 1.0, "")
+    assert int(release_ways.arm_wheels(tools, [python])) > 100
+    project = tmp_path / "pyproject.toml"
+    text = (ROOT / "pyproject.toml").read_text()
+    project.write_text(text.replace('"aiohttp>=3.14",', '"aiohttp>=3.14", "docopt==0.6.2",', 1))
+    with pytest.raises(release_ways.Failed, match="docopt"):
+        release_ways.arm_wheels(tools, [python], project)
+
+
 @pytest.mark.long
 def test_a_release_is_rehearsed_whole(tmp_path: Path) -> None:
     """In a clone, because it builds the last commit."""
@@ -104,3 +137,5 @@ def test_a_release_is_rehearsed_whole(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-4000:]
     kinds = {path.name.rpartition(".")[2] for path in (clone / "dist").iterdir()}
     assert kinds == {"whl", "gz", "json", "SHA256SUMS"}
+    (version,) = json.loads((clone / ".tools" / "site" / "versions" / "versions.json").read_text())
+    assert version["aliases"] == ["latest"]
