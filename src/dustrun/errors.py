@@ -168,7 +168,7 @@ class Code(enum.IntEnum):
     SERVICE_ACCOUNT_DISABLED = 409032, "The service account is disabled, so it gets no keys."
     PASSKEY_TAKEN = 409034, "The passkey is known already, or the person has as many as they may."
     CONNECTOR_LIMIT = 409035, "The organisation has the maximum number of connectors."
-    ASSISTANT_LIMIT = 409036, "The organisation's assistant has used its tokens of the last 24 hours."
+    MODEL_TOKEN_LIMIT = 409036, "The organisation has used its tokens of models of the last 24 hours."
     RUN_LIMIT = 409037, "The organisation keeps as many runs, or as many bytes in them, as it may."
     KEY_NOT_ROTATED = 409033, "Only a key of a service account that is not revoked can be rotated."
     KEY_TAKEN = 409027, "The key is another person's, or one hand with a key above it."

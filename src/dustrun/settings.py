@@ -240,8 +240,11 @@ class Settings(BaseSettings):
         "5", pattern=_USD, description="Maximum cost of all turns of one key in 24 hours, in US dollars."
     )
 
-    max_assistant_tokens: int | None = Field(
-        None, ge=0, description="Maximum tokens of all turns of one organisation's assistant in 24 hours; empty: any."
+    max_model_tokens: int | None = Field(
+        None,
+        ge=0,
+        description="Maximum tokens of models that one organisation uses in 24 hours, by its assistant and its `llm` "
+        "nodes; empty: any.",
     )
 
     oauth_issuer: str | None = Field(

@@ -10,6 +10,7 @@ import pytest
 
 from dustrun.core.run.state import Mode
 from dustrun.core.validate.whole import MODEL_DECIDES as CODE
+from dustrun.errors import Code
 from dustrun.services.runs.launching.decision import LaunchRequest
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
 from testkit.composition import composed
@@ -169,3 +170,34 @@ async def test_connector_with_bad_data_is_refused(bench: Bench, models: ModelSer
     reply = await bench.api.post("/v1/connectors", models.connector(**change))
     assert reply.status == 400
     assert reply.body["details"][0]["field"].startswith(f"data.{next(iter(change))}")
+
+
+@pytest.mark.both_stores
+@pytest.mark.parametrize("is_simulated", [False, True])
+async def test_models_are_not_asked_beyond_the_tokens_of_the_organisation(
+    tmp_path: Path, store_url: str, models: ModelServer, is_simulated: bool
+) -> None:
+    """The first run's answer uses them up; the second's node fails before it asks, though it may retry, and what the
+    run did before stays. The assistant is refused as well."""
+    settings = {"actions_dir": OWN_ACTIONS, "outbound_allow": ("127.0.0.1",), "max_model_tokens": 100}
+    async with composed(tmp_path, database_url=store_url, **settings) as composition:
+        bench = Bench(composition)
+        ask = await asking(bench, models)
+        first = await bench.run({"ask": ask}, simulate=is_simulated)
+        result = first["executionState"]["ask"]["result"]
+        used = result["inputTokens"] + result["outputTokens"]
+        assert used >= 100
+        again = {**ask, "retry": {"maxAttempts": 3}}
+        before = {"type": "log", "payload": {"message": "before"}, "children": ["ask"]}
+        second = await bench.run({"before": before, "ask": again}, simulate=is_simulated)
+        assert (second["status"], second["executionState"]["before"]["status"]) == ("failure", "success")
+        error = second["executionState"]["ask"]["error"]
+        says = f"The organisation has used {used} tokens of models in 24 hours, and may use 100 (setting max_model_tok"
+        assert (error["code"], error["message"].startswith(says)) == ("MODEL_TOKEN_LIMIT", True), error
+        assert (error["retryable"], len(models.asked)) == (False, 1)
+        own = (await bench.api.get("/v1/organizations")).data["items"][0]["id"]
+        quotas = (await bench.api.get(f"/v1/organizations/{own}/quotas")).data["items"]
+        assert [(one["used"], one["limit"]) for one in quotas if one["name"] == "modelTokens"] == [(used, 100)]
+        chat = (await bench.api.post("/v1/conversations", {"title": "Plan"})).data["id"]
+        refused = await bench.api.post(f"/v1/conversations/{chat}/turns", {"text": "Hi"})
+        assert refused.code == Code.MODEL_TOKEN_LIMIT

@@ -27,7 +27,7 @@ export const people = {
     tables: 'Tables',
     tableRows: 'Rows in tables',
     tableBytes: 'Size of tables',
-    assistantTokens: 'Tokens of the assistant in 24 hours',
+    modelTokens: 'Tokens of models in 24 hours',
     runs: 'Runs',
     runBytes: 'Size of runs',
   } as Record<string, string>,

@@ -30,7 +30,7 @@ from dustrun.services.access.api_keys import ensure_owner
 from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.maintenance import Upkeep
 from dustrun.services.outbox.events import EventPublisher
-from dustrun.services.quotas import RunQuotas, RunSizes
+from dustrun.services.quotas import RunQuotas, RunSizes, TokenQuotas
 from dustrun.services.runs.create import RunCreation, RunDeps
 from dustrun.services.runs.engine_port import Engine, WakeRelay
 from dustrun.services.runs.runs import Runs
@@ -273,6 +273,7 @@ def _engine_deps(base: Base, data: DataParts, money: Money, called_runs: CalledR
         connections=base.connections,
         called_runs=called_runs,
         tables=data.tables,
+        model_tokens=TokenQuotas(base.database, base.writer, base.settings),
         notifier=GuardedNotifier(base.settings.outbound_allow),
         vault=base.vault,
         spend=money.spend,

@@ -281,7 +281,7 @@ class Turns:
             get_conversation(tx, principal, conversation_id)
             if turns.find_open(tx, conversation_id) is not None:
                 raise Conflict("A turn of the conversation is under way; wait for its end.", code=Code.TURN_OPEN)
-            need_tokens(tx, principal.org_id, self._settings.max_assistant_tokens)
+            need_tokens(tx, principal.org_id, self._settings.max_model_tokens)
             turn = insert_turn(tx, principal, conversation_id, asked)
             self._is_ours(tx, turn)
             return turn

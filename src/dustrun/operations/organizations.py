@@ -72,8 +72,7 @@ class QuotaAnswer(Answer):
     """How much the organisation has of something."""
 
     name: str = Field(
-        description="`connectors`, `hooks`, `tables`, `tableRows`, `tableBytes`, `assistantTokens`, `runs` or "
-        "`runBytes`."
+        description="`connectors`, `hooks`, `tables`, `tableRows`, `tableBytes`, `modelTokens`, `runs` or `runBytes`."
     )
     used: int = Field(description="`runBytes` is measured some seconds after a run has started, waited or ended.")
     limit: int | None = Field(description="Null: there is no limit.")

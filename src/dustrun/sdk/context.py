@@ -188,6 +188,18 @@ class ModelTools(Protocol):
         ...
 
 
+class ModelTokens(Protocol):
+    """What the organisation may still ask models."""
+
+    async def need(self) -> None:
+        """Raises `Conflict` if it has used what it may."""
+        ...
+
+    async def add(self, tokens: int) -> None:
+        """Counts what an answer has used."""
+        ...
+
+
 class Context(Protocol):
     """The second argument of every action."""
 
@@ -225,6 +237,11 @@ class Context(Protocol):
     @property
     def model_tools(self) -> ModelTools:
         """Actions that a model may call."""
+        ...
+
+    @property
+    def model_tokens(self) -> ModelTokens:
+        """What the organisation may still ask models: asked before each request, and told of each answer."""
         ...
 
     def chain(self, chain_id: int) -> Chain:

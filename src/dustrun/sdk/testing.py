@@ -149,9 +149,23 @@ class FakeCommands:
         raise AssertionError(f"the test has no program {line.command}")
 
 
+class FakeModelTokens:
+    """Allows every request; records what was used in `used`."""
+
+    def __init__(self) -> None:
+        self.used: list[int] = []
+
+    async def need(self) -> None:
+        """Allows it."""
+
+    async def add(self, tokens: int) -> None:
+        """Records it."""
+        self.used.append(tokens)
+
+
 class FakeContext:
     """A `ctx` that records what the action does: `logs`, `reports`, `http.requests`, `script.calls`, `tables.changes`,
-    `notify.sent`.
+    `notify.sent`, `model_tokens.used`.
 
     `idempotency_key` and `now_ms` (the node's start, milliseconds UTC) are constants; a test may assign others.
     """
@@ -178,6 +192,7 @@ class FakeContext:
         self._tables = FakeTables(tables)
         self._notifier = FakeNotifier()
         self._commands = FakeCommands()
+        self._model_tokens = FakeModelTokens()
         self.allowances: list[Allowance] = []
         self.idempotency_key = KEY
         self.now_ms = NOW_MS
@@ -213,6 +228,11 @@ class FakeContext:
     def commands(self) -> FakeCommands:
         """Starts nothing."""
         return self._commands
+
+    @property
+    def model_tokens(self) -> FakeModelTokens:
+        """The recording count of tokens."""
+        return self._model_tokens
 
     @property
     def model_tools(self) -> ModelTools:

@@ -1,4 +1,5 @@
-"""How many runs an organisation keeps, and how many bytes they store: measured beside the runs, asked before a start.
+"""How many runs an organisation keeps, and how many bytes they store: measured beside the runs, asked before a start;
+and the tokens that its nodes use of models.
 
 A start asks a figure that is at most `FIGURE_S` old, and to which the starts since then were added, so that it costs
 nothing in the store; what refuses it is at most `REFUSAL_S` old. Only new runs are refused: what runs already goes on
@@ -9,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 
-from dustrun import clock
-from dustrun.errors import Code, Conflict
+from dustrun import clock, log
+from dustrun.errors import Code, Conflict, Temporary, Uncertain
 from dustrun.records import dataclass
-from dustrun.services.access.organizations import count_runs
+from dustrun.services.access.organizations import count_runs, need_tokens
 from dustrun.settings import Settings
 from dustrun.storage.access import stored_bytes
+from dustrun.storage.data import model_tokens
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 
+_logger = log.get(__name__)
 FIGURE_S = 10.0
 """How old a figure may be that lets a run start."""
 REFUSAL_S = 1.0
@@ -86,6 +89,50 @@ def _kept(tx: Tx, org_id: str) -> tuple[int, int]:
 
 def _full(what: str, used: int, limit: int, setting: str) -> str:
     return f"The organisation keeps {used} {what}, and may keep {limit} (setting {setting}). {_FREES}"
+
+
+class TokenQuotas:
+    """What organisations may use of models in their nodes."""
+
+    def __init__(self, database: Database, writer: Writer, settings: Settings) -> None:
+        self._database = database
+        self._writer = writer
+        self._most = settings.max_model_tokens
+
+    def of(self, org_id: str) -> OwnTokens:
+        """Those of one organisation."""
+        return OwnTokens(self, org_id)
+
+    async def need(self, org_id: str) -> None:
+        """Raises `Conflict` if the organisation has used what it may."""
+        if self._most is not None:
+            await self._database.read(lambda tx: need_tokens(tx, org_id, self._most))
+
+    async def add(self, org_id: str, tokens: int) -> None:
+        """Counts what an answer has used. An answer that is paid for is never asked again because it was not counted:
+        if the store is away, it is not."""
+        try:
+            await self._writer.write(lambda tx: model_tokens.add(tx, org_id, tokens, clock.now_ms()))
+        except (Temporary, Uncertain) as error:
+            _logger.failed("the tokens of a model were not counted", error, tokens=tokens)
+
+
+class OwnTokens:
+    """The `ctx.model_tokens` of a node."""
+
+    __slots__ = ("_org_id", "_quotas")
+
+    def __init__(self, quotas: TokenQuotas, org_id: str) -> None:
+        self._quotas = quotas
+        self._org_id = org_id
+
+    async def need(self) -> None:
+        """Raises `Conflict` if its organisation has used what it may."""
+        await self._quotas.need(self._org_id)
+
+    async def add(self, tokens: int) -> None:
+        """Counts what an answer has used."""
+        await self._quotas.add(self._org_id, tokens)
 
 
 class RunSizes:

@@ -50,20 +50,20 @@ async def test_quotas_are_shown_and_refused_with_what_is_used(tmp_path: Path, st
 
 @pytest.mark.both_stores
 async def test_no_turn_begins_once_the_assistants_tokens_are_used(tmp_path: Path, store_url: str) -> None:
-    limits: dict[str, Any] = {"outbound_allow": ("127.0.0.1",), "max_assistant_tokens": 1}
+    limits: dict[str, Any] = {"outbound_allow": ("127.0.0.1",), "max_model_tokens": 1}
     async with serving_model(Reply("Hello.")) as models, composed(tmp_path, database_url=store_url, **limits) as server:
         await server.owner.post("/v1/connectors", models.connector())
         chat = (await server.owner.post("/v1/conversations", {"title": "Plan"})).data["id"]
-        assert (await _quotas(server))["assistantTokens"] == (0, 1)
+        assert (await _quotas(server))["modelTokens"] == (0, 1)
         begun = await server.owner.post(f"/v1/conversations/{chat}/turns", {"text": "Hi"})
         async with asyncio.timeout(180):
             while (await server.owner.get(f"/v1/conversations/{chat}/messages/{begun.data['messageId']}")).data[
                 "status"
             ] == "streaming":
                 await asyncio.sleep(0.02)
-        used = (await _quotas(server))["assistantTokens"][0]
+        used = (await _quotas(server))["modelTokens"][0]
         refused = await server.owner.post(f"/v1/conversations/{chat}/turns", {"text": "Hi"})
-        assert (refused.code, f"has used {used} tokens" in refused.body["message"]) == (Code.ASSISTANT_LIMIT, True)
+        assert (refused.code, f"has used {used} tokens" in refused.body["message"]) == (Code.MODEL_TOKEN_LIMIT, True)
 
 
 async def test_a_quota_that_a_run_reaches_fails_its_step_and_nothing_is_lost(tmp_path: Path) -> None:

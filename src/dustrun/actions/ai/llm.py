@@ -14,7 +14,8 @@ A call is carried out like a node of the run, in a simulation too, and the model
 model chooses must be on one of the tool's `hosts`. `toolCalls` shows the calls.
 
 `maxCostUsd` limits the cost of all requests together, at the prices of the connector: a request that could exceed it is
-not sent. Secrets of connectors, and signatures, are masked before the model sees anything.
+not sent. Neither is one once the organisation has used its tokens of models of a day (quota `modelTokens`): the node
+fails with `MODEL_TOKEN_LIMIT`. Secrets of connectors, and signatures, are masked before the model sees anything.
 
 A model's answer may be wrong, or written by somebody who controls a part of its input. Do not let it decide whom you
 pay or how much without a limit: validation warns (`MODEL_DECIDES_SPEND`).
@@ -92,7 +93,9 @@ class Talk:
         parts = tuple(self.parts)
         schema = self.answer_schema if self.ctx.connection.data.holds_schema else None
         asked = Ask(self.model, self.system, parts, left, most.output_tokens, self.offers, most.timeout_s, schema)
+        await self.ctx.model_tokens.need()
         answer = await ask(self.ctx.http, self.ctx.connection, asked)
+        await self.ctx.model_tokens.add(answer.input_tokens + answer.output_tokens)
         self.answers.append(answer)
         return answer
 

@@ -52,7 +52,7 @@ class TurnAnswer(Answer):
         Code.CONVERSATION_UNKNOWN,
         Code.WORKFLOW_UNKNOWN,
         Code.TURN_OPEN,
-        Code.ASSISTANT_LIMIT,
+        Code.MODEL_TOKEN_LIMIT,
         Code.MODEL_UNPRICED,
     ],
     shape=as_it_is,

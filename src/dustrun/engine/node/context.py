@@ -14,7 +14,7 @@ from dustrun.errors import Invalid
 from dustrun.records import dataclass
 from dustrun.sdk.action import Transmission
 from dustrun.sdk.chain import Chain, Prices, WalletView
-from dustrun.sdk.context import Connection, Http, HttpRequest, HttpResponse, ModelTools, Script
+from dustrun.sdk.context import Connection, Http, HttpRequest, HttpResponse, ModelTokens, ModelTools, Script
 from dustrun.sdk.notice import Notice, Notifier
 from dustrun.sdk.programs import CommandLine, Commands, Program
 from dustrun.sdk.tables import Tables
@@ -51,6 +51,7 @@ class Inside:
     tables: Tables
     notifier: Notifier
     commands: Commands
+    model_tokens: ModelTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,11 @@ class NodeContext:
         if self._model_tools is None:
             raise Invalid("Tools of models can only be used in a run.")
         return self._model_tools
+
+    @property
+    def model_tokens(self) -> ModelTokens:
+        """What the organisation may still ask models."""
+        return self._offered.model_tokens
 
     @property
     def tables(self) -> Tables:

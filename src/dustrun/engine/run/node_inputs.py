@@ -63,7 +63,8 @@ class NodeInputs:
     def _inside(self, path: str, context: NodeContext) -> Inside:
         node = WritingNode(path, context.idempotency_key)
         tables = RunTables(self._run.deps.tables, self._run.facts, node, context.notes)
-        return Inside(tables, self._run.deps.notifier, self._run.deps.connections.commands)
+        tokens = self._run.deps.model_tokens.of(self._run.facts.org_id)
+        return Inside(tables, self._run.deps.notifier, self._run.deps.connections.commands, tokens)
 
     @property
     def spend(self) -> SpendDeps:

@@ -24,6 +24,7 @@ from dustrun.sdk.notice import CheckingNotifier
 from dustrun.services.connectors.connections import Connections
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Variables
+from dustrun.services.quotas import TokenQuotas
 from dustrun.services.runs.engine_port import Engine, RunFacts
 from dustrun.services.runs.resume_links import ResumeLinks
 from dustrun.services.runs.subworkflow import CalledRuns
@@ -51,6 +52,7 @@ class EngineDeps:
     connections: Connections
     called_runs: CalledRuns
     tables: Tables
+    model_tokens: TokenQuotas
     notifier: CheckingNotifier
     vault: Vault
     spend: SpendDeps | None = None

@@ -14,7 +14,7 @@ from dustrun.settings import Settings
 from dustrun.storage.access import keys, stored_bytes
 from dustrun.storage.access import organizations as rows
 from dustrun.storage.access.organizations import OrganizationRow
-from dustrun.storage.data import connectors, conversation_turns, managed_tables
+from dustrun.storage.data import connectors, conversation_turns, managed_tables, model_tokens
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -60,19 +60,19 @@ def count_runs(tx: Tx, org_id: str) -> int:
     return sum(run_lists.count_by_status(tx, org_id, RunFilters()).values())
 
 
-def assistant_tokens(tx: Tx, org_id: str) -> int:
-    """The tokens that an organisation's assistant has used in the last 24 hours."""
-    return conversation_turns.count_tokens(tx, org_id, clock.now_ms() - 86_400_000)
+def count_tokens(tx: Tx, org_id: str) -> int:
+    """The tokens of models that an organisation has used in the last 24 hours: its assistant's, and its nodes'."""
+    now = clock.now_ms()
+    return conversation_turns.count_tokens(tx, org_id, now - 86_400_000) + model_tokens.count(tx, org_id, now)
 
 
 def need_tokens(tx: Tx, org_id: str, most: int | None) -> None:
-    """Raises `Conflict` if the assistant has used what it may; turns under way go on to their end."""
-    if most is not None and (used := assistant_tokens(tx, org_id)) >= most:
+    """Raises `Conflict` if the organisation has used what it may; turns under way go on to their end."""
+    if most is not None and (used := count_tokens(tx, org_id)) >= most:
         raise Conflict(
-            f"The organisation's assistant has used {used} tokens in 24 hours, and may use {most} (setting "
-            "max_assistant_tokens). Wait until its turns are a day old, or have whoever runs the server raise the "
-            "setting.",
-            code=Code.ASSISTANT_LIMIT,
+            f"The organisation has used {used} tokens of models in 24 hours, and may use {most} (setting "
+            "max_model_tokens). Wait until they are a day old, or have whoever runs the server raise the setting.",
+            code=Code.MODEL_TOKEN_LIMIT,
         )
 
 
@@ -103,8 +103,8 @@ class Organizations:
             QuotaUse("tableRows", table_rows, settings.max_table_rows, "max_table_rows", _DELETES),
             QuotaUse("tableBytes", table_bytes, settings.max_table_bytes, "max_table_bytes", _DELETES),
             QuotaUse(
-                *("assistantTokens", assistant_tokens(tx, org_id), settings.max_assistant_tokens),
-                *("max_assistant_tokens", "Those of turns that are a day old do not count."),
+                *("modelTokens", count_tokens(tx, org_id), settings.max_model_tokens),
+                *("max_model_tokens", "Those that are a day old do not count."),
             ),
             QuotaUse("runs", count_runs(tx, org_id), settings.max_runs, "max_runs", ends),
             QuotaUse("runBytes", stored_bytes.of(tx, org_id), settings.max_run_bytes, "max_run_bytes", ends),

@@ -457,6 +457,14 @@ stored_bytes = Table(
     Column("bytes", BigInteger, nullable=False, comment="the sum of run_sizes of its runs"),
 )
 
+model_tokens = Table(
+    "model_tokens",
+    metadata,
+    Column("org_id", Text, ForeignKey("organizations.id"), primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False, comment="since the Unix epoch"),
+    Column("tokens", BigInteger, nullable=False, comment="that models of nodes used in it, read and written"),
+)
+
 executions = Table(
     "executions",
     metadata,
