@@ -37,12 +37,12 @@ def polled_within_ms(usual_ms: int) -> int:
 
 
 @contextlib.contextmanager
-def virtual(now_s: Callable[[], float], epoch_ms: int) -> Iterator[None]:
+def virtual(now_s: Callable[[], float], epoch_ms: int, skew_s: Callable[[], float] = lambda: 0.0) -> Iterator[None]:
     """Context manager: the whole process reads `now_s`, the seconds since `epoch_ms`, instead of the machine's clocks.
-    For simulations."""
+    `skew_s`: how far the time of day is ahead for whoever reads it. For simulations."""
     global _wall_ns, _monotonic_s
     before = _wall_ns, _monotonic_s
-    _wall_ns, _monotonic_s = lambda: epoch_ms * 1_000_000 + int(now_s() * 1e9), now_s
+    _wall_ns, _monotonic_s = lambda: epoch_ms * 1_000_000 + int((now_s() + skew_s()) * 1e9), now_s
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from testkit.simulation import flows
+from testkit.simulation.attacks import roads
 from testkit.simulation.chain import START_UNITS
 from testkit.simulation.world import CONFIRMATIONS, EPOCH_MS, HOUR, World
 
@@ -21,6 +22,7 @@ _LATE_MS: Final = 600_000
 _TOLD_OF_REORGS: Final = "a reorg removed a final transaction"
 _TOLD_OF_DISK: Final = frozenset({"commit failed", "pruning failed"})
 """The log's errors that belong to a world: nobody can prevent them, and people must know of them."""
+_TOLD_OF_CUTS: Final = frozenset({"the store is unavailable"})
 
 
 def _promises(promise: str) -> Callable[[Check], Check]:
@@ -73,6 +75,7 @@ def server_is_sound(world: World) -> Iterable[str]:
     lines = [json.loads(line) for line in world.server.log.getvalue().splitlines()]
     may_say = {_TOLD_OF_REORGS} if world.chain.counts["deep reorgs"] else set[str]()
     may_say |= _TOLD_OF_DISK if world.commits.counts else set()
+    may_say |= _TOLD_OF_CUTS if world.server.counts["servers cut off"] else set()
     errors = [
         f"{line['event']} {line.get('error', '')} {line.get('exception', '')[-300:]}"
         for line in lines
@@ -152,7 +155,7 @@ def reports_are_true(world: World) -> Iterable[str]:
         if run["status"] not in _ENDED:
             continue
         said, paths, kind = logs.get(run["pk"], []), _paths(world, run["id"]), run["workflow_name"]
-        if kind == "pay" and run["status"] == "failure" and _is_unpaid(world, run):
+        if (kind == "pay" and run["status"] == "failure" and _is_unpaid(world, run)) or kind.startswith("road: "):
             continue
         if run["status"] == "failure" and kind == "lured":
             continue
@@ -195,9 +198,25 @@ def enough_hands_approved(world: World) -> Iterable[str]:
     for id, payload, status, votes in world.rows(
         f"{much} LEFT JOIN approvals a ON a.id = t.approval_id WHERE t.nonce IS NOT NULL"
     ):
-        units, hands = int(_body({"payload": payload})["amount"]), {one["by"] for one in json.loads(votes or "[]")}
+        units, keys = int(_body({"payload": payload})["amount"]), {one["by"] for one in json.loads(votes or "[]")}
+        hands = {"one hand" if key in world.facts.one_hand else key for key in keys}
         if units > flows.MUCH_UNITS and (status != "approved" or len(hands) < flows.HANDS):
             yield f"{id} of {units} is {status} by {sorted(hands)}"
+
+
+@_promises("concepts/sources.md: a spend goes unasked only if every hand that shapes it may spend")
+def nobody_else_spends(world: World) -> Iterable[str]:
+    """After what shapes a spend was changed by who may not spend, nothing of it began or was paid unasked."""
+    if world.attackers is None:
+        return
+    yield from world.attackers.seen.unasked
+    balances = world.chain.head.balances
+    if balances.get(roads.THIEF, 0):
+        yield f"the thief has {balances[roads.THIEF]}"
+    for road in roads.ROADS:
+        has, began = balances.get(roads.shop_of(road), 0), world.attackers.seen.began.get(road, 0)
+        if road != "four eyes of one key" and has > began:
+            yield f"{road}: the shop has {has} of {began} runs that the owner began"
 
 
 @_promises("concepts/journal.md: a run keeps the version that it began with, and its delays")
@@ -209,7 +228,7 @@ def runs_keep_their_version_and_delays(world: World) -> Iterable[str]:
     for run_id, payload, took, definition in world.rows(query):
         wrong = [path for path in _paths(world, run_id) if "/".join(path.split("/")[:2]) + "/" not in definition]
         yield from (f"{run_id} wrote {path}, which is not of its version" for path in wrong)
-        if took < _body({"payload": payload})["delayMs"]:
+        if took < _body({"payload": payload})["delayMs"] - world.skew_ms:
             yield f"{run_id} ended {took} ms after its start"
 
 
@@ -267,7 +286,7 @@ def final_means_confirmed(world: World) -> Iterable[str]:
     """No transaction was called final before its block was so deep as it had to be."""
     columns = "id, confirmations, block_number, finished_at"
     for id, needs, number, at in world.rows(f"SELECT {columns} FROM transactions WHERE state IN ('final', 'reverted')"):
-        has = world.chain.height_at((at - EPOCH_MS) / 1000) - number + 1
+        has = world.chain.height_at((at + world.skew_ms - EPOCH_MS) / 1000) - number + 1
         if has < needs:
             yield f"{id} was final with {has} confirmations instead of {needs}"
 
@@ -278,7 +297,7 @@ def events_are_confirmed(world: World) -> Iterable[str]:
     query = "SELECT workflow_id, payload, received_at FROM trigger_events WHERE type = 'evm-transaction'"
     for workflow_id, payload, received_at in world.rows(query):
         body, needs = json.loads(payload), 1 if workflow_id == world.facts.workflows["soon"] else CONFIRMATIONS
-        has = world.chain.height_at((received_at - EPOCH_MS) / 1000) - int(body["blockNumber"])
+        has = world.chain.height_at((received_at + world.skew_ms - EPOCH_MS) / 1000) - int(body["blockNumber"])
         if body["reorg"] != "retracted" and has < needs:
             yield f"{body['transactionHash']} was told with {has} confirmations instead of {needs}"
 
@@ -318,7 +337,7 @@ def limits_hold(world: World) -> Iterable[str]:
         for at, payload in world.rows(f"{planned} WHERE t.nonce IS NOT NULL")
     )
     for place, (begin, _) in enumerate(spends):
-        inside = sum(units for at, units in spends[place:] if at < begin + flows.LIMIT_WINDOW_MS)
+        inside = sum(units for at, units in spends[place:] if at < begin + flows.LIMIT_WINDOW_MS - world.skew_ms)
         if inside > flows.LIMIT_UNITS:
             yield f"{inside} within an hour from {begin}, of {flows.LIMIT_UNITS}"
 

@@ -81,6 +81,7 @@ class Loop(asyncio.BaseEventLoop):
 
         self._shuffles = shuffles
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self.most_steps = _MOST_STEPS
         self._numbered = self._taken = 0
         self._since = 0.0
         self._steps_of: Counter[str] = Counter()
@@ -167,16 +168,16 @@ class Loop(asyncio.BaseEventLoop):
         self.steps += 1
         self.order = (self.order * 31 + hash(self.now) + _mark(handle)) & 0xFFFFFFFF
         self._taken += 1
-        if self._taken > _MOST_STEPS - _COUNTED:
+        if self._taken > self.most_steps - _COUNTED:
             self._count(handle)
         handle._run()
 
     def _count(self, handle: asyncio.Handle) -> None:
         """Counts whose steps the last ones before a hang are; raises it."""
         self._steps_of[_owner(handle)] += 1
-        if self._taken > _MOST_STEPS:
+        if self._taken > self.most_steps:
             most = ", ".join(f"{name} {count}" for name, count in self._steps_of.most_common(3))
-            since = f"{_MOST_STEPS:,} steps since {self._since:.3f} s, of the last {_COUNTED:,}: {most}"
+            since = f"{self.most_steps:,} steps since {self._since:.3f} s, of the last {_COUNTED:,}: {most}"
             raise Hang(f"Time does not advance: {since}. {self.waiting()}")
 
     def waiting(self) -> str:
@@ -196,9 +197,9 @@ class Loop(asyncio.BaseEventLoop):
         """No further deaths."""
         self._kills.clear()
 
-    def point(self, name: str, *, writing: bool = False) -> bool:
+    def point(self, name: str, *, writing: bool = False, life: Any = None) -> bool:
         """A place where a kill hurts most: before and after all that leaves the process. True: it has just died.
-        `writing`: a commit was being synced."""
+        `writing`: a commit was being synced. `life`: whose place it is, where that is not who runs now."""
         self._kills = [(left - (at in ("", name)), at) for left, at in self._kills]
         left_ones = [one for one in self._kills if one[0] > 0]
         if len(left_ones) == len(self._kills):
@@ -223,8 +224,23 @@ class Loop(asyncio.BaseEventLoop):
         return True
 
     @staticmethod
-    def _is_outside(handle: Any) -> bool:
-        return not handle._cancelled and handle._context.get(_of_outside, False)
+    def _is_of_outside(context: Any) -> bool:
+        return bool(context.get(_of_outside, False))
+
+    def _is_outside(self, handle: Any) -> bool:
+        return not handle._cancelled and self._is_of_outside(handle._context)
+
+    def life(self) -> Any:
+        """What tells this life of the server from others."""
+        return self.lives
+
+    def is_alive(self, life: Any) -> bool:
+        """Whether the server still lives that life."""
+        return bool(self.lives == life)
+
+    def context_of(self, _life: Any) -> contextvars.Context:
+        """A context for a step of the server."""
+        return contextvars.Context()
 
     def outside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task of the outside world, which survives kills; that it fails is a fault of the simulation."""

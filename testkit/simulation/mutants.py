@@ -38,19 +38,22 @@ class Mutant:
     name: str
     says: str
     changes: tuple[Change, ...]
+    world: str = ""
+    """The parts of the worlds in which it is hunted; else the usual ones."""
 
 
-def _of(name: str, says: str, *changes: tuple[str, str, str]) -> Mutant:
-    return Mutant(name, says, tuple(Change(*one) for one in changes))
+def of(name: str, says: str, *changes: tuple[str, str, str], world: str = "") -> Mutant:
+    """One mistake, by its changes: file, text, and what is there instead."""
+    return Mutant(name, says, tuple(Change(*one) for one in changes), world)
 
 
 MUTANTS: Final = (
-    _of(
+    of(
         "repeats-interrupted-writes",
         "Recovery carries out an interrupted write again, although its receiver may have had it.",
         ("engine/run/attempts.py", "if is_once and action.effect_by is None:", "if False:"),
     ),
-    _of(
+    of(
         "forgets-begun-attempts",
         "Recovery does not see attempts that had begun and not ended.",
         (
@@ -60,7 +63,7 @@ MUTANTS: Final = (
             '    return [one for one in found if one.status != "running"]',
         ),
     ),
-    _of(
+    of(
         "tells-before-the-commit",
         "The writer tells its waiters before the commit is on disk.",
         (
@@ -71,12 +74,12 @@ MUTANTS: Final = (
             "        return partial(self._group_commit.commit_bare, group[:done], started)",
         ),
     ),
-    _of(
+    of(
         "takes-a-lost-answer-for-unsent",
         "A write whose connection broke after it was sent counts as certainly not sent, and is retried.",
         ("outbound/progress.py", "if self.sent and not self.safe:", "if False:"),
     ),
-    _of(
+    of(
         "forgets-webhook-keys",
         "A webhook does not recognise a delivery that comes again.",
         (
@@ -85,12 +88,12 @@ MUTANTS: Final = (
             "key = None",
         ),
     ),
-    _of(
+    of(
         "claims-no-idempotency-key",
         "A run call does not store its idempotency key with what it creates.",
         ("services/access/idempotency.py", "    return claimed\n", "    return unit\n"),
     ),
-    _of(
+    of(
         "decides-a-decided-question",
         "A decision on a question that is decided already counts too.",
         (
@@ -106,7 +109,7 @@ MUTANTS: Final = (
             "is_open = True",
         ),
     ),
-    _of(
+    of(
         "skips-an-event-after-a-reconnect",
         "A stream that is opened again goes on one event too late.",
         (
@@ -115,7 +118,7 @@ MUTANTS: Final = (
             "    found = sse.last_event_id(scope, query)\n    after = found + 1 if found else 0\n",
         ),
     ),
-    _of(
+    of(
         "takes-the-nonce-from-the-node",
         "The next nonce is what the endpoint says, whatever was signed before.",
         (
@@ -129,7 +132,7 @@ MUTANTS: Final = (
             "return floor",
         ),
     ),
-    _of(
+    of(
         "counts-only-settled-spends",
         "What is signed and not final yet does not count against a limit.",
         (
@@ -138,7 +141,7 @@ MUTANTS: Final = (
             "units = 0 * len(open_ones) * len(without)",
         ),
     ),
-    _of(
+    of(
         "final-at-once",
         "A receipt counts as final in the block in which it appears.",
         (
@@ -147,7 +150,7 @@ MUTANTS: Final = (
             "elif head.number >= block.number:",
         ),
     ),
-    _of(
+    of(
         "masks-no-results",
         "What comes back from outside is stored as it came, with the secret that was sent.",
         (
@@ -156,7 +159,7 @@ MUTANTS: Final = (
             "        if outcome:\n            return outcome\n        return await",
         ),
     ),
-    _of(
+    of(
         "times-out-what-was-answered",
         "A question that was decided in its last moment expires all the same.",
         (
@@ -165,17 +168,17 @@ MUTANTS: Final = (
             "    if False:",
         ),
     ),
-    _of(
+    of(
         "counts-an-approval-twice",
         "One key that approves twice counts as two hands.",
         ("services/runs/approvals.py", "                _check_votes(tx, principal, row)\n", ""),
     ),
-    _of(
+    of(
         "takes-one-hand-for-enough",
         "The first hand decides, however many a policy wants.",
         ("services/runs/approvals.py", "if is_open and count < quorum:", "if is_open and count < 1:"),
     ),
-    _of(
+    of(
         "forgets-settled-spends",
         "A limit counts what is open, and not what was paid within its window.",
         (
@@ -184,7 +187,7 @@ MUTANTS: Final = (
             "        return units\n\n    def first_seen",
         ),
     ),
-    _of(
+    of(
         "publishes-before-the-commit",
         "Readers of a stream are told of events that are not on disk yet.",
         (
@@ -194,7 +197,7 @@ MUTANTS: Final = (
             "            return events\n",
         ),
     ),
-    _of(
+    of(
         "repeats-an-event-after-a-reconnect",
         "A stream that is opened again goes on one event too early.",
         (
@@ -203,12 +206,12 @@ MUTANTS: Final = (
             "    after = max(0, (sse.last_event_id(scope, query) or 0) - 1)\n",
         ),
     ),
-    _of(
+    of(
         "skips-missed-fires",
         "A schedule that is to make up for all missed fires drops them.",
         ("core/triggers/schedules/due.py", 'if late.policy.on_missed == "all":', "if False:"),
     ),
-    _of(
+    of(
         "moves-no-cursor",
         "An event is recorded, and its trigger's cursor stays where it was, also when the event comes again.",
         (
@@ -222,7 +225,7 @@ MUTANTS: Final = (
             "            if False:",
         ),
     ),
-    _of(
+    of(
         "knows-no-event-again",
         "An event that comes again is not recognised by its key.",
         (
@@ -231,7 +234,7 @@ MUTANTS: Final = (
             "        if False:\n            if self.move",
         ),
     ),
-    _of(
+    of(
         "tells-unconfirmed-events",
         "A trigger of a chain does not wait for the confirmations that it was told.",
         (
@@ -245,7 +248,7 @@ MUTANTS: Final = (
             "return -1 if newest is None or one is None else newest.number",
         ),
     ),
-    _of(
+    of(
         "retracts-nothing",
         "What a reorg has removed is marked, and nobody is told.",
         (
@@ -254,7 +257,7 @@ MUTANTS: Final = (
             "if True:",
         ),
     ),
-    _of(
+    of(
         "restores-nothing",
         "A transaction that comes back after a reorg is taken for one that is known.",
         (
@@ -263,7 +266,7 @@ MUTANTS: Final = (
             "            if False:\n                key, number =",
         ),
     ),
-    _of(
+    of(
         "knows-events-by-their-place",
         "An event of a chain is known by its block's height and its place, not by its transaction.",
         (
@@ -272,12 +275,12 @@ MUTANTS: Final = (
             'ChainEvent(f"{watch.chain_id}:{block.number}:{one.index}", one.index',
         ),
     ),
-    _of(
+    of(
         "retries-uncertain-writes",
         "A write of which nobody knows whether it happened is retried as one that failed.",
         ("engine/run/results.py", "if self._is_idempotent(execution) and (at :=", "if (at :="),
     ),
-    _of(
+    of(
         "goes-on-with-a-newer-version",
         "A run that is taken up after a restart goes on with the version that was published after its own.",
         (
@@ -287,7 +290,7 @@ MUTANTS: Final = (
             "    compiled = newer or await programs.find(row.workflow_id, row.version)\n",
         ),
     ),
-    _of(
+    of(
         "calls-a-workflow-again",
         "A node that called a workflow calls it again after a restart, as if it had not.",
         (
@@ -296,7 +299,7 @@ MUTANTS: Final = (
             '"wait", parent.id, call.path, str(call.attempt), str(parent.fence))',
         ),
     ),
-    _of(
+    of(
         "asks-only-for-the-newest-attempt",
         "Of a transaction that was replaced, only the newest attempt's receipt is asked for.",
         (
@@ -305,7 +308,7 @@ MUTANTS: Final = (
             "one.row.id for one in asked for attempt in one.attempts[-1:]}",
         ),
     ),
-    _of(
+    of(
         "gives-up-on-a-lagging-node",
         "A used nonce without a receipt is taken for somebody else's at the first look at the newest block.",
         (
@@ -319,18 +322,18 @@ MUTANTS: Final = (
             "if suspicion.heads:",
         ),
     ),
-    _of(
+    of(
         "sends-only-once",
         "A transaction that was sent is never sent again, whatever became of it.",
         ("services/outbox/tracking/broadcast.py", "_AGAIN_AFTER_BLOCKS = 3", "_AGAIN_AFTER_BLOCKS = 3_000_000"),
         ("services/outbox/tracking/broadcast.py", '_UNHEARD = ("not-sent", "unknown")', "_UNHEARD = ()"),
     ),
-    _of(
+    of(
         "books-no-fees",
         "The ledger has what was paid, without the fees.",
         ("core/money/accounting.py", "    if one.fee_units:\n", "    if not one.fee_units:\n"),
     ),
-    _of(
+    of(
         "forgets-when-to-wake",
         "A node that waits is not woken after a restart.",
         (
@@ -339,7 +342,7 @@ MUTANTS: Final = (
             "execution.attempt, wake=True), None, holds)",
         ),
     ),
-    _of(
+    of(
         "wakes-at-once-after-a-restart",
         "A node that waits goes on at once after a restart.",
         (
@@ -348,12 +351,12 @@ MUTANTS: Final = (
             "execution.attempt, wake=True), 0, holds)",
         ),
     ),
-    _of(
+    of(
         "skips-the-sync",
         "SQLite is not asked to sync each commit, so that a failure of the power takes the last ones.",
         ("storage/db/database.py", 'f"PRAGMA synchronous={synchronous}"', '"PRAGMA synchronous=NORMAL"'),
     ),
-    _of(
+    of(
         "releases-what-was-paid",
         "What a final transaction has spent is released, as if it had come to nothing.",
         (
@@ -362,7 +365,7 @@ MUTANTS: Final = (
             "        self._endings.release(row.id, fee_units",
         ),
     ),
-    _of(
+    of(
         "pays-once-an-attempt",
         "A node that begins to spend again, after a restart or a failure, plans its payment anew.",
         (
@@ -371,7 +374,7 @@ MUTANTS: Final = (
             "        if stored is not None and stored.came_to_nothing is None:",
         ),
     ),
-    _of(
+    of(
         "begins-items-again",
         "After a restart the items of a loop begin again, those that have ended too.",
         (
@@ -380,7 +383,7 @@ MUTANTS: Final = (
             '            execution = None if "[" in start.path else recorded.get(start.path)\n',
         ),
     ),
-    _of(
+    of(
         "begins-at-the-head",
         "After a restart a trigger of a chain begins at the newest block, wherever it was.",
         (
@@ -394,7 +397,7 @@ MUTANTS: Final = (
             "if True:",
         ),
     ),
-    _of(
+    of(
         "takes-any-decision-for-a-yes",
         "A payment about which people were asked is signed once they have decided, whatever they decided.",
         (
@@ -439,13 +442,13 @@ def hunt(mutant: Mutant, arguments: Sequence[str]) -> tuple[int, str] | None:
     return None if found is None else (int(found.group(1)), found.group(2))
 
 
-def hunt_all(names: Sequence[str], arguments: Sequence[str]) -> int:
+def hunt_all(mutants: Sequence[Mutant], names: Sequence[str], arguments: Sequence[str]) -> int:
     """Hunts the named mutants, or all; prints a line for each, and returns how many were not found."""
     missed = []
-    for mutant in MUTANTS:
+    for mutant in mutants:
         if not names or mutant.name in names:
             begun = time.monotonic()
-            found = hunt(mutant, arguments)
+            found = hunt(mutant, [*arguments, *(["--world", mutant.world] if mutant.world else [])])
             took = f"{time.monotonic() - begun:.0f} s"
             told = "NOT FOUND" if found is None else f"found by seed {found[0]}: {found[1]}"
             print(f"{mutant.name}: {told} ({took})", flush=True)

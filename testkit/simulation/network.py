@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -134,7 +133,7 @@ class _Stream(asyncio.Transport):
         self._protocol = protocol
         self._sent = b""
         self._is_closed = False
-        self._life = network.loop.lives
+        self._life = network.loop.life()
 
     def write(self, data: Any) -> None:
         """Bytes of a request; once it is whole, it is on its way."""
@@ -161,7 +160,7 @@ class _Stream(asyncio.Transport):
 
     def _arrive(self, request: Request, fate: str) -> None:
         network, host = self._network, self._host
-        network.loop.point(host.name)
+        network.loop.point(host.name, life=self._life)
         if fate == "silent":
             return
         if fate == "lost":
@@ -170,7 +169,7 @@ class _Stream(asyncio.Transport):
         status, body = host.answer(request)
         if fate == "twice":
             host.answer(replace(request, is_again=True))
-        network.loop.point(host.name)
+        network.loop.point(host.name, life=self._life)
         self._later(network.way_s(host), lambda: self._reply(status, body, fate))
 
     def _reply(self, status: int, body: bytes, fate: str) -> None:
@@ -206,8 +205,9 @@ class _Stream(asyncio.Transport):
 
     def _soon(self, step: Callable[[], Any]) -> None:
         """A step of the server: it happens only if the server still lives."""
-        if self._network.loop.lives == self._life:
-            self._network.loop.call_soon(step, context=contextvars.Context())
+        loop = self._network.loop
+        if loop.is_alive(self._life):
+            loop.call_soon(step, context=loop.context_of(self._life))
 
     def close(self) -> None:
         """The server closes it."""

@@ -206,24 +206,24 @@ def past_http(network: Network, nodes: Mapping[str, tuple[Node, Host]]) -> Itera
 
 def _send(network: Network, node: Node, host: Host, document: Any, answer: Any) -> None:
     """One exchange, whose way the server's death does not end."""
-    loop, fate, life = network.loop, network.fate(host), network.loop.lives
+    loop, fate, life = network.loop, network.fate(host), network.loop.life()
 
     def later(step: Callable[[], Any]) -> None:
         loop.call_later(network.way_s(host), step, context=OUTSIDE)
 
     def tell(found: Any) -> None:
-        if loop.lives == life:
+        if loop.is_alive(life):
             _tell(answer, found)
 
     def arrive() -> None:
-        loop.point(host.name)
+        loop.point(host.name, life=life)
         if fate == "lost":
             tell(EndpointDown("the connection broke", sent=True))
         elif fate != "silent":
             found = node.document(document)
             if fate == "twice":
                 node.document(document)
-            loop.point(host.name)
+            loop.point(host.name, life=life)
             later(lambda: tell(EndpointDown("the connection broke", sent=True) if fate in ("reset", "cut") else found))
 
     if fate == "refused":

@@ -33,6 +33,11 @@ class Facts:
     workflows: dict[str, str] = field(default_factory=dict)
     hook_path: str = ""
     secrets: list[str] = field(default_factory=list)
+    attacked: dict[str, str] = field(default_factory=dict)
+    """In a world with attacks: ids and keys by their names in `attacks`."""
+
+    one_hand: list[str] = field(default_factory=list)
+    """Ids of keys that one key has made, and that are one hand with it."""
 
 
 @dataclass(slots=True)

@@ -12,12 +12,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final, Never
+from typing import Any, Final, Never
 
 import dustrun.outbound.exchange  # noqa: F401 - once, and not in each world
+from testkit.simulation.attacks.mutants import ATTACKS
 from testkit.simulation.invariants import INVARIANTS, broken
 from testkit.simulation.loop import Hang
-from testkit.simulation.mutants import hunt_all
+from testkit.simulation.mutants import MUTANTS, hunt_all
+from testkit.simulation.shared.mutants import SHARED
 from testkit.simulation.shrinking import smallest
 from testkit.simulation.world import Plan, World, keep_the_dead
 
@@ -34,9 +36,15 @@ _WORLDS: Final = {
     "faults": {"faults": False},
     "kills": {"kills": 0, "restarts": 0},
     "disk": {"disk": 0},
+    "attacks": {"attacks": False},
+    "servers": {"servers": 1},
 }
 """The parts of a world, and what a plan has without each."""
-_ASKED_FOR: Final = {"disk": {"disk": 6}}
+_ASKED_FOR: Final[dict[str, dict[str, Any]]] = {
+    "disk": {"disk": 6},
+    "attacks": {"attacks": True},
+    "servers": {"servers": 3, "freezes": 6, "cuts": 4},
+}
 """What a plan has with the parts that are in no world unless they are named."""
 
 
@@ -168,7 +176,9 @@ def main(arguments: list[str] | None = None) -> int:
     if given.mutants is not None:
         count = _MUTANT_WORLDS if given.count is None else given.count
         limits = ["--seed", str(first), "--count", str(count), "--hours", str(min(given.hours, _MUTANT_HOURS))]
-        return hunt_all(given.mutants, [*limits, *(["--world", given.world] if given.world else [])])
+        return hunt_all(
+            (*MUTANTS, *ATTACKS, *SHARED), given.mutants, [*limits, *(["--world", given.world] if given.world else [])]
+        )
     keep_the_dead()
     base = World(0, plan)
     template = base.prepare()

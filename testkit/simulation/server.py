@@ -7,7 +7,7 @@ import io
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +46,7 @@ class Server:
         self.answers: list[bytes] = []
         self.log = io.StringIO()
         self.is_up = asyncio.Event()
+        self.deaths = 0
         self.open_store: Callable[..., Database] = Database
         self.is_in_trouble: Callable[[], bool] = lambda: False
         """Whether its disk is, so that it need not start."""
@@ -73,6 +74,10 @@ class Server:
         self._stopping, self._ended = asyncio.Event(), asyncio.Event()
         self._life = self.loop.inside(self._live())
 
+    def _inside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A task of it."""
+        return self.loop.inside(work)
+
     async def _live(self) -> None:
         settings = Given(data_dir=self.data, master_key_file=self.folder / "key", log_level="warning", **self._settings)
         stopping = self._stopping
@@ -96,11 +101,11 @@ class Server:
     async def stop(self) -> bool:
         """An orderly end, as by SIGTERM; False if the server was killed in the middle of it."""
         await self.is_up.wait()
-        life = self.loop.lives
+        deaths = self.deaths
         self._stopping.set()
         await self._ended.wait()
-        self.counts["orderly stops"] += self.loop.lives == life
-        return self.loop.lives == life
+        self.counts["orderly stops"] += self.deaths == deaths
+        return self.deaths == deaths
 
     async def restart(self) -> None:
         """An orderly restart."""
@@ -110,6 +115,7 @@ class Server:
 
     def _died(self, writing: bool) -> None:
         self.counts["kills"] += 1
+        self.deaths += 1
         unsynced = self._unsynced(writing)
         self._ended.set()
         self._graves.append((self._composed, self._life, self._open))
@@ -211,7 +217,7 @@ class Server:
             if not answer.done():
                 answer.set_result((found["status"], found["body"]))
 
-        self.loop.inside(served(self._composed.app))
+        self._inside(served(self._composed.app))
         return answer
 
 

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -24,6 +24,7 @@ from eth_account import Account
 from dustrun import clock, ids
 from dustrun.storage.db import group_commit
 from testkit.simulation import flows
+from testkit.simulation.attacks.roads import Attackers, Roads
 from testkit.simulation.chain import BLOCK_S, GAS, GWEI, Chain
 from testkit.simulation.commits import KINDS, SLOW, SLOW_S, Commits, Store
 from testkit.simulation.loop import Loop, SimulatedJobs, no_threads
@@ -31,6 +32,8 @@ from testkit.simulation.network import Host, Network, Request, virtual_cache_of_
 from testkit.simulation.nodes import Node, past_http
 from testkit.simulation.people import Facts, People
 from testkit.simulation.server import Server
+from testkit.simulation.shared.crowd import Crowd
+from testkit.simulation.shared.loop import SharedLoop
 
 EPOCH_MS: Final = 1_767_225_600_000  # 2026-01-01
 HOUR: Final = 3600.0
@@ -69,6 +72,10 @@ class Plan:
     restarts: int = 1
     faults: bool = True
     disk: int = 0
+    attacks: bool = False
+    servers: int = 1
+    freezes: int = 0
+    cuts: int = 0
     without: tuple[str, ...] = ()
     """What is left out of all that, by its names in `World.deeds`."""
 
@@ -111,12 +118,13 @@ class World:
         self.plan = plan
         self.folder = Path(tempfile.mkdtemp(prefix="simulated", dir=ROOM))
         chance = random.Random(f"{seed}:world")
-        self.loop = Loop(seed, shuffles=chance.random() < 0.25)
+        is_shared = plan.servers > 1 and template is not None
+        self.loop: Loop = (SharedLoop if is_shared else Loop)(seed, shuffles=chance.random() < 0.25)
         self.network = Network(self.loop, random.Random(f"{seed}:network"))
         endpoints = {flows.CHAIN_ID: tuple(f"http://{name}" for name in _NODES)}
-        self.server = Server(
+        self.server = self._servers_of(plan)(
             *(self.loop, self.network, self.folder, chance),
-            outbound_allow=("sink.example",),
+            outbound_allow=("sink.example", *(["price.example"] if plan.attacks else [])),
             networks_dir=self.folder / "networks",
             chain_endpoints=endpoints,
             transaction_stuck_s=4.0 * BLOCK_S,
@@ -131,6 +139,8 @@ class World:
             self.network.add(Host(name, node.answer)) for name, node in zip(_NODES, self.nodes, strict=True)
         ]
         self._to_sink = self.network.add(Host("sink.example", self.sink.answer))
+        if plan.attacks:
+            self.network.add(Host("price.example", lambda _request: (200, b'{"n": "1"}')))
         (self.folder / "networks").mkdir()
         (self.folder / "networks" / "local.json").write_text(json.dumps(_NETWORK))
         self.facts = Facts()
@@ -145,11 +155,27 @@ class World:
         self._chance = chance
         self._template = template
         self.people: People | None = None
+        self.attackers: Attackers | None = None
+
+    def _servers_of(self, plan: Plan) -> Callable[..., Server]:
+        """What makes the server, or the crowd of them."""
+        if not isinstance(self.loop, SharedLoop):
+            return Server
+        return partial(Crowd, plan.servers, lambda: EPOCH_MS + int(self.loop.now * 1000))
+
+    @property
+    def skew_ms(self) -> int:
+        """By how much the clocks of two servers may differ."""
+        skews = self.loop.skews.values() if isinstance(self.loop, SharedLoop) else [0.0]
+        return int(1000 * (max(skews) - min(skews))) + (len(skews) > 1)
 
     @contextmanager
     def _replaced(self) -> Iterator[None]:
         with ExitStack() as stack:
-            stack.enter_context(clock.virtual(self.loop.time, EPOCH_MS))
+            skew_s = self.loop.skew_s if isinstance(self.loop, SharedLoop) else float
+            stack.enter_context(clock.virtual(self.loop.time, EPOCH_MS, skew_s))
+            if isinstance(self.server, Crowd):
+                stack.enter_context(self.server.notifications.instead())
             stack.enter_context(ids.seeded(random.Random(f"{self.seed}:ids").randbytes))
             stack.enter_context(group_commit.jobs_made_by(SimulatedJobs))
             stack.enter_context(no_threads())
@@ -207,7 +233,12 @@ class World:
             self._begin(f"restart-{number}", self._restart_at(self._chance.random() * acted))
         for number in range(plan.disk):
             self._begin(f"disk-{number}", self._spoil_disk(number, acted))
+        if isinstance(self.server, Crowd):
+            self._trouble(self.server, moments, acted)
         self.people.begin(plan.calls, plan.hooks, plan.pays)
+        if plan.attacks:
+            self.attackers = Attackers(self.people, self.facts, random.Random(f"{self.seed}:attacks"))
+            self.attackers.begin(acted)
         if plan.faults and self._chance.random() < 0.3:
             begin = self._chance.random() * acted
             self._to_sink.away = (begin, begin + self._chance.choice((30.0, 600.0)))
@@ -217,6 +248,19 @@ class World:
         await asyncio.sleep(end - acted)
         self.loop.spare()
         await self.server.stop()
+
+    def _trouble(self, crowd: Crowd, moments: list[float], acted: float) -> None:
+        """Servers stand still, and are cut off from the store; what they tell each other gets lost."""
+        crowd.notifications.is_faulty = self.plan.faults
+        for kind, count, work in (
+            ("freeze", self.plan.freezes, crowd.stand_still),
+            ("cut", self.plan.cuts, crowd.cut_off),
+        ):
+            for number in range(count):
+                near = self._chance.choice(moments) + self._chance.random() * 60
+                self._begin(
+                    f"{kind}-{number}", work(near if self._chance.random() < 0.5 else self._chance.random() * acted)
+                )
 
     def _does(self, deed: str) -> bool:
         """Whether that happens, or is left out."""
@@ -364,6 +408,8 @@ class World:
         await self._publish(made, "calling", flows.calling(facts.workflows["call"]))
         await self._publish(made, "soon", flows.watching(confirmations=1, onReorg="retract"))
         await self._publish(made, "sure", flows.watching())
+        if self.plan.attacks:
+            await Roads(made, facts).make(wallet["id"])
         shown = await made(f"/v1/workflows/{facts.workflows['hook']}/webhooks/root/rotate", {})
         facts.hook_path = "/" + shown["url"].split("/", 3)[3]
         facts.secrets = [facts.owner, *facts.keys, flows.SECRET, flows.WALLET_KEY.removeprefix("0x")]

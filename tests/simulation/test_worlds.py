@@ -9,8 +9,10 @@ import sys
 import pytest
 
 from testkit.e2e.guide import ROOT
+from testkit.simulation.attacks.mutants import ATTACKS
 from testkit.simulation.mutants import MUTANTS, Mutant
 from testkit.simulation.runner import VERSION, Refusal, parse_plan, parse_seed
+from testkit.simulation.shared.mutants import SHARED
 from testkit.simulation.world import Plan
 
 _WITHIN_S = 900
@@ -42,6 +44,15 @@ def test_a_world_whose_disk_fails_holds() -> None:
     assert "commits of unknown outcome" in told[-1], told
 
 
+def test_nobody_without_the_right_moves_money_in_a_world_with_attacks() -> None:
+    _simulate("--seed", "0", "--hours", "2", "--count", "1", "--world", "chain,people,faults,kills,attacks")
+
+
+def test_three_servers_share_a_store_stand_still_and_are_cut_off() -> None:
+    told = _simulate("--seed", "0", "--hours", "0.8", "--count", "1", "--world", "chain,people,faults,kills,servers")
+    assert "servers that stood still" in told[-1], told
+
+
 def test_a_seed_of_another_version_is_refused() -> None:
     assert parse_seed(f"{VERSION}:17") == parse_seed("17") == 17
     with pytest.raises(Refusal, match=f"of version 0 of the simulation; this one has version {VERSION}"):
@@ -58,7 +69,7 @@ def test_a_world_that_cannot_be_simulated_is_refused() -> None:
         parse_plan("people,moon", Plan())
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name)
+@pytest.mark.parametrize("mutant", [*MUTANTS, *ATTACKS, *SHARED], ids=lambda one: one.name)
 def test_each_planted_fault_still_fits_the_product(mutant: Mutant) -> None:
     for change in mutant.changes:
         assert (ROOT / "src" / "dustrun" / change.path).read_text().count(change.old) == 1, change
