@@ -103,7 +103,7 @@ def test_a_retry_of_a_live_run_asks_and_says_what_it_keeps(app: App, server: Ser
     step = page.get_by_role("complementary", name="post")
     expect(step).to_contain_text("It failed, so it has no output.")
     expect(step.get_by_role("link", name="Change its settings")).to_be_visible()
-    page.get_by_role("button", name="Retry").click()
+    page.get_by_role("button", name="Try again from “Post”").click()
     dialog = page.get_by_role("dialog", name="Run again what has not succeeded?")
     expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     expect(dialog).to_contain_text("Not sent before, and may be sent now")

@@ -19,16 +19,12 @@ import {
 } from '@tabler/icons-react'
 import type { ComponentType } from 'react'
 import { later } from './parts/later'
+import { LoadingPage } from './parts/Section'
 import { words } from './words'
 
 type Shown = ComponentType<{ id: string }>
 const page = (load: () => Promise<{ default: Shown }>) =>
-  later(
-    () => load().then((module) => module.default),
-    <p className="quiet" role="status">
-      {words.state.loading}
-    </p>,
-  )
+  later(() => load().then((module) => module.default), <LoadingPage />)
 
 type Rail = {
   title: string

@@ -20,7 +20,7 @@ export const pages = {
       { name: 'To whom', fields: ['recipient', 'asset', 'chain', 'calldata', 'wallet'] },
       { name: 'Whether at all', fields: ['decides'] },
     ],
-    written: (version: string) => `as written in ${version.replace('@', ', version ')}`,
+    written: (version: string) => `as written in ${version.replace(/^@/, 'version ').replace('@', ', version ')}`,
     writtenBy: (who: string[]) =>
       who.length ? `is written by ${who.join(', ')} and hangs on:` : 'was not written by anybody since this is noted.',
     shown: (node: string, fields: string[]) => `${node} must be approved before, and shows ${fields.join(', ')}.`,

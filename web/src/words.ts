@@ -92,6 +92,11 @@ export const words = {
     cancelled: 'Cancelled',
     assumed: 'Example answer',
   } as Record<string, string>,
+  branches: new Map([
+    ['then', 'Yes'],
+    ['else', 'No'],
+    ['error', 'If it fails'],
+  ]),
   workflowStatus: { draft: 'Draft', active: 'Active', paused: 'Paused', archived: 'Archived' } as Record<
     string,
     string
@@ -149,6 +154,9 @@ export const words = {
     by: 'Started by',
     byMe: 'Me',
     anyone: 'Anyone',
+    startedBy: 'started by',
+    tookTime: (time: string) => `took ${time}`,
+    waitsForYou: 'Waits for you',
     when: 'When',
     anyTime: 'Any time',
     sources: {
@@ -184,7 +192,8 @@ export const words = {
     cancelAsk: 'Cancel this run?',
     cancelAbout: 'No further step starts. Transactions that were already sent are tracked until they are final.',
     keep: 'Keep it running',
-    retry: 'Retry',
+    retry: 'Try again',
+    retryFrom: (name: string) => `Try again from “${name}”`,
     retryAsk: 'Run again what has not succeeded?',
     retryGo: 'Run it again',
     retryMoney: 'This run is live: what it sends again is real.',
@@ -220,6 +229,7 @@ export const words = {
     choose: 'Select a step to see its input and output.',
     attempt: (n: number) => `Attempt ${n}`,
     itemsDone: (done: number, all: number) => `${done} of ${all} items`,
+    placeOf: (name: string, n: number) => `${name}, item ${n}`,
     item: (n: number, all: number) => `Item ${n} of ${all}`,
     allItems: (n: number) => (n === 1 ? 'The only item' : `All ${n} items`),
     pickItem: 'Item of the loop',

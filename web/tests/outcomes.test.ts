@@ -114,6 +114,9 @@ test('the heading of a run that failed says first what is final', () => {
   assert.equal(told('live', effects([], [{ ...PAID, status: 'sent' }])), 'Not known yet whether Pay was sent.')
   assert.equal(told('live', effects(), 'cancelled', null), 'Nothing was sent. The run ended: cancelled.')
   assert.equal(told('simulate', effects([])), 'This was a simulation, so nothing was sent. Post it failed.')
+  const flow = { nodes: { post_it: { type: 'http-request', titleOverride: 'Tell the team' } } }
+  const named = runHeading({ mode: 'live', status: 'failure', failed: 'post_it', effects: effects(), flow })
+  assert.equal(named, 'Nothing was sent. Tell the team failed.')
 })
 
 test('a step without output says why', () => {

@@ -97,7 +97,7 @@ function Picture({ workflow, saved, before, after, differences }: Props) {
                 label={<span dir="auto">{flow.nodes[one.id]?.titleOverride || readable(one.id)}</span>}
               />
               <Badge tone={TONE[one.kind]}>{versions.kinds[one.kind]}</Badge>
-              <FieldChanges of={one} />
+              <FieldChanges of={one} before={before.nodes[one.id]} after={flow.nodes[one.id]} />
             </li>
           ))}
         </ol>

@@ -4,8 +4,8 @@ import type { Mode } from '../api/client'
 import { useEffects } from '../api/queries'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { ModeBadge } from '../parts/Badges'
+import { Bones } from '../parts/Bones'
 import { Trouble } from '../parts/Trouble'
-import { words } from '../words'
 import { assistant as said } from '../words.assistant'
 
 export function Outcome({ runId, mode, isOpen }: { runId: string; mode: Mode; isOpen: boolean }) {
@@ -27,7 +27,7 @@ export function Report({ runId, mode, label }: { runId: string; mode: Mode; labe
   const [, go] = useLocation()
   const effects = useEffects(runId)
   if (effects.error) return <Trouble error={effects.error} retry={() => effects.refetch()} />
-  if (!effects.data) return <p className="quiet pad">{words.state.loading}</p>
+  if (!effects.data) return <Bones many={3} />
   const rungs = { [mode]: effects.data }
   return (
     <>

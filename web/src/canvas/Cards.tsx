@@ -8,7 +8,7 @@ import { useSummary } from '../inspector/units'
 import { readable } from '../model/amounts'
 import type { NodeState } from '../model/fold'
 import { glyph } from '../model/glyphs'
-import { Badge, NodeStatus } from '../parts/Badges'
+import { Badge, isAsked, messageOf, NodeStatus, StepBadge } from '../parts/Badges'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
 import { versions } from '../words.versions'
@@ -29,23 +29,19 @@ function useNode(id: string) {
 
 /** The class of a card: all that is seen of it from far away. */
 function useLook(id: string, selected: boolean) {
-  const { state, wrong, shapes, kind } = useNode(id)
+  const { node, state, wrong, shapes, kind } = useNode(id)
   const change = useDifferences((s) => s.byNode[id]?.kind)
-  const marks = [state?.status, change, selected && 'chosen', wrong && 'wrong', shapes && `shapes-${shapes}`]
+  const asked = state && isAsked(state, node?.type ?? '') && 'asked'
+  const marks = [state?.status, asked, change, selected && 'chosen', wrong && 'wrong', shapes && `shapes-${shapes}`]
   return ['card', kind, ...marks].filter(Boolean).join(' ')
 }
-
-/** A person is asked: by the step itself, or by the policy about what it sends. */
-const isAsked = (state: NodeState, type: string) =>
-  state.status === 'waiting' && (type === 'approve' || /(^|: )asked$/.test(state.message ?? ''))
 
 /** Below the name: how many items are done, which attempt it is, what it says; else what it is. */
 function about(state: NodeState | undefined, name: string): string {
   if (!state) return name
   const items = state.items && words.step.itemsDone(state.items.done, state.items.all)
   const tries = state.attempt > 1 && words.step.attempt(state.attempt)
-  const message = state.message?.replace(/^.*: asked$/, words.outcomes.notSentYet)
-  return [items, tries, message].filter(Boolean).join(' · ') || name
+  return [items, tries, messageOf(state.message)].filter(Boolean).join(' · ') || name
 }
 
 export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>) {
@@ -84,12 +80,7 @@ function Near({ id, look }: { id: string; look: string }) {
           ) : difference ? (
             <Badge tone={TONE[difference.kind]}>{versions.kinds[difference.kind]}</Badge>
           ) : (
-            state &&
-            (isAsked(state, node.type) ? (
-              <Badge tone="dust">{words.outcomes.asksPerson}</Badge>
-            ) : (
-              <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} kept={state.kept} />
-            ))
+            state && <StepBadge state={state} type={node.type} />
           )}
         </header>
         <Rungs id={id} />

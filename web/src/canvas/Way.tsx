@@ -8,10 +8,14 @@ import { useDrawn, useShown } from './source'
 
 const ROUND = 8
 const LABEL_ABOVE = 12
+/** A way straight down is too short for its name and the button on it, one above the other. */
+const BESIDE = 18
+const LETTER = 3.5
 
 export function WayLine({ source, target, sourceX, sourceY, targetX, targetY, data, label }: EdgeProps<Way>) {
   const points = data?.points
   const last = points?.at(-1)
+  const isStraight = points?.length === 2
   const { isFar } = useDrawn()
   const path = points ? rounded(points) : getSmoothStepPath({ sourceX, sourceY, targetX, targetY })[0]
   const first = points?.[0] ?? { x: sourceX, y: sourceY }
@@ -21,7 +25,7 @@ export function WayLine({ source, target, sourceX, sourceY, targetX, targetY, da
       <BaseEdge
         path={path}
         label={label}
-        labelX={last?.x ?? targetX}
+        labelX={(last?.x ?? targetX) + (isStraight ? BESIDE + LETTER * String(label ?? '').length : 0)}
         labelY={(last?.y ?? targetY) - LABEL_ABOVE}
         labelBgPadding={[5, 2]}
         labelBgBorderRadius={6}

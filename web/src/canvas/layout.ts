@@ -2,7 +2,7 @@
 import type { Edge, Node, NodeHandle, Position } from '@xyflow/react'
 import type { ElkExtendedEdge, ElkNode } from 'elkjs/lib/elk-api'
 import type { Positions } from '../editor/merging'
-import { type Flow, loopsOf } from '../model/graph'
+import { branchName, type Flow, loopsOf } from '../model/graph'
 import { engine } from './engine'
 import { OPTIONS, SPACING } from './options'
 
@@ -84,7 +84,14 @@ function waysOf(flow: Flow): Way[] {
     for (const child of node.children ?? []) {
       if (!flow.nodes[child]) continue
       const branch = flow.nodes[child].branch
-      ways.push({ id: `${id}>${child}`, source: id, target: child, type: 'way', label: branch ?? undefined, data: {} })
+      ways.push({
+        id: `${id}>${child}`,
+        source: id,
+        target: child,
+        type: 'way',
+        label: branch ? branchName(branch) : undefined,
+        data: {},
+      })
     }
   return ways
 }

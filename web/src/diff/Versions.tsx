@@ -97,6 +97,7 @@ function Comparison({ workflow }: { workflow: Workflow }) {
             <Picture
               key={`${from} ${to}`}
               flow={union(before.data.definition as Flow, after.data.definition as Flow)}
+              before={before.data.definition as Flow}
               workflow={workflow}
               differences={differences}
             />
@@ -112,9 +113,9 @@ const MOST = 500
 const fromOf = (workflow: Workflow, to: number) =>
   workflow.liveVersion && workflow.liveVersion !== to ? workflow.liveVersion : to - 1
 
-type PictureProps = { flow: Flow; workflow: Workflow; differences: Difference[] }
+type PictureProps = { flow: Flow; before: Flow; workflow: Workflow; differences: Difference[] }
 
-function Picture({ flow, workflow, differences }: PictureProps) {
+function Picture({ flow, before, workflow, differences }: PictureProps) {
   const [selected, setSelected] = useState<string | null>(null)
   const positions = ((workflow.uiMetadata as Json | null)?.nodes ?? {}) as Positions
   // biome-ignore lint/correctness/useExhaustiveDependencies: a picture is made anew for each pair of versions
@@ -141,7 +142,7 @@ function Picture({ flow, workflow, differences }: PictureProps) {
               <span dir="auto">{flow.nodes[one.id]?.titleOverride || readable(one.id)}</span>
             </button>{' '}
             <Badge tone={TONE[one.kind]}>{said.kinds[one.kind]}</Badge>
-            <FieldChanges of={one} />
+            <FieldChanges of={one} before={before.nodes[one.id]} after={flow.nodes[one.id]} />
           </li>
         ))}
       </ol>

@@ -7,6 +7,7 @@ import { type Spec, useCatalog } from '../api/queries'
 import { noteAdded } from '../inspector/tab'
 import { plain, readable } from '../model/amounts'
 import { glyph } from '../model/glyphs'
+import { branchName } from '../model/graph'
 import { rank } from '../model/palette'
 import { Finder } from '../parts/Finder'
 import { words } from '../words'
@@ -167,7 +168,7 @@ function placesOf(
     found.push({ label: said.afterLoop, place: { after } })
     return found
   }
-  for (const branch of branchesOf(parent, spec)) found.push({ label: branch, place: { after, branch } })
+  for (const branch of branchesOf(parent, spec)) found.push({ label: branchName(branch), place: { after, branch } })
   found.push({ label: said.always, place: { after } })
   return found
 }

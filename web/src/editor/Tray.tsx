@@ -23,6 +23,7 @@ export function Tray({ mode, isNarrow }: { mode: Mode; isNarrow: boolean }) {
     getInitialValueInEffect: false,
   })
   const rungs = useRungs((s) => s.rungs)
+  const flow = useDocument((s) => s.flow)
   const selected = useDocument((s) => s.selected[0] ?? null)
   const hasAny = MODES.some((one) => rungs[one])
   const failed = useNotPassed()
@@ -34,9 +35,9 @@ export function Tray({ mode, isNarrow }: { mode: Mode; isNarrow: boolean }) {
         {isShut ? said.showTray : said.hide}
       </button>
       {open && <Waiting runId={open} />}
-      <Replay />
+      <Replay flow={flow} />
       {ended && (
-        <Ended runId={ended}>
+        <Ended runId={ended} named={flow}>
           {(failed) => (
             <>
               {failed && (
@@ -49,12 +50,18 @@ export function Tray({ mode, isNarrow }: { mode: Mode; isNarrow: boolean }) {
           )}
         </Ended>
       )}
-      {failed && <Warnings rungs={{ simulate: { ...failed, warnings: [] } }} />}
+      {failed && <Warnings rungs={{ simulate: { ...failed, warnings: [] } }} flow={flow} />}
       {!isShut &&
         (hasAny ? (
           <>
-            <Ladder rungs={rungs} modes={isNarrow ? [mode] : MODES} selected={selected} select={(id) => select([id])} />
-            {mode !== 'simulate' && <Warnings rungs={{ [mode]: rungs[mode] }} />}
+            <Ladder
+              rungs={rungs}
+              flow={flow}
+              modes={isNarrow ? [mode] : MODES}
+              selected={selected}
+              select={(id) => select([id])}
+            />
+            {mode !== 'simulate' && <Warnings rungs={{ [mode]: rungs[mode] }} flow={flow} />}
           </>
         ) : (
           !failed && !ended && <p className="quiet hintline">{said.noRun}</p>

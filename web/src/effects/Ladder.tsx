@@ -1,14 +1,23 @@
 /** The ladder: what was simulated, tested with dust, and done, in three columns of one table. */
 import { Fragment, useMemo } from 'react'
 import type { Mode } from '../api/client'
-import { amount, difference, money, readable, short } from '../model/amounts'
+import { amount, difference, money, short } from '../model/amounts'
+import { type Flow, pathNames } from '../model/graph'
 import { words } from '../words'
 import { blockOf, MODES, type RequestRow, type Row, type Rungs, requestsOf, rowsOf } from './rows'
 
 const said = words.ladder
-type Props = { rungs: Rungs; modes?: Mode[]; selected?: string | null; select?: (id: string) => void; label?: string }
+type Named = Flow | null | undefined
+type Props = {
+  rungs: Rungs
+  modes?: Mode[]
+  selected?: string | null
+  select?: (id: string) => void
+  label?: string
+  flow?: Named
+}
 
-export function Ladder({ rungs, modes = MODES, selected, select, label = said.label }: Props) {
+export function Ladder({ rungs, modes = MODES, selected, select, label = said.label, flow }: Props) {
   const rows = useMemo(() => rowsOf(rungs), [rungs])
   const requests = useMemo(() => requestsOf(rungs), [rungs])
   const compares = modes.length === 3
@@ -33,7 +42,7 @@ export function Ladder({ rungs, modes = MODES, selected, select, label = said.la
         <tbody>
           {rows.map((row, i) => (
             <tr key={row.key} className={lookOf(row, rows[i - 1], selected)}>
-              <Step row={row} last={rows[i - 1]} select={select} />
+              <Step row={row} last={rows[i - 1]} select={select} flow={flow} />
               <td title={row.title}>{row.what}</td>
               {modes.map((mode) => (
                 <Amounts key={mode} mode={mode} row={row} />
@@ -43,7 +52,7 @@ export function Ladder({ rungs, modes = MODES, selected, select, label = said.la
           ))}
           {requests.map((row, i) => (
             <tr key={row.key} className={lookOf(row, requests[i - 1], selected)}>
-              <Step row={row} last={requests[i - 1]} select={select} />
+              <Step row={row} last={requests[i - 1]} select={select} flow={flow} />
               <td title={row.what}>{short(row.what)}</td>
               {modes.map((mode) => (
                 <td key={mode} colSpan={2} className={`num c-${mode}`}>
@@ -88,20 +97,22 @@ function Step({
   row,
   last,
   select,
+  flow,
 }: {
   row: Row | RequestRow
   last?: Row | RequestRow
   select?: (id: string) => void
+  flow?: Named
 }) {
   if (row.path === last?.path) return <td />
   return (
     <th scope="row">
       {select ? (
         <button type="button" onClick={() => select(row.nodeId)}>
-          {readable(row.path)}
+          {pathNames(flow, row.path)}
         </button>
       ) : (
-        readable(row.path)
+        pathNames(flow, row.path)
       )}
     </th>
   )
@@ -183,9 +194,9 @@ function Totals({ rungs, modes, compares }: { rungs: Rungs; modes: Mode[]; compa
 }
 
 /** What a report warns of. */
-export function Warnings({ rungs }: { rungs: Rungs }) {
+export function Warnings({ rungs, flow }: { rungs: Rungs; flow?: Named }) {
   const all = MODES.flatMap((mode) => [...(rungs[mode]?.warnings ?? []), ...(rungs[mode]?.notPassed ?? [])])
-  const texts = [...new Set(all.map((one) => `${one.path ? `${one.path}: ` : ''}${one.message}`))]
+  const texts = [...new Set(all.map((one) => `${one.path ? `${pathNames(flow, one.path)}: ` : ''}${one.message}`))]
   if (!texts.length) return null
   return (
     <ul className="warnings" aria-label={said.warnings}>

@@ -4,10 +4,11 @@ import { useQuery } from '@tanstack/react-query'
 import { Fragment, useEffect, useState } from 'react'
 import { get, type Schemas } from '../api/client'
 import { useShaping } from '../canvas/shaping'
+import { type Flow, nameOf, pathNames } from '../model/graph'
 import { Badge } from '../parts/Badges'
+import { Bones } from '../parts/Bones'
 import { Section } from '../parts/Section'
 import { Trouble } from '../parts/Trouble'
-import { words } from '../words'
 import { pages } from '../words.pages'
 
 type Spend = Schemas['SpendSourcesAnswer']
@@ -65,7 +66,13 @@ const all = () => true
 const SHOWN = 50
 
 /** `isInside`: of something that has the title itself. */
-export function Why({ runId, workflowId, version, isInside = false }: Of & { isInside?: boolean }) {
+export function Why({
+  runId,
+  workflowId,
+  version,
+  isInside = false,
+  flow,
+}: Of & { isInside?: boolean; flow?: Flow | null }) {
   const { spends, isEarly, error, retry } = useReasons({ runId, workflowId, version }, all)
   const [most, setMost] = useState(SHOWN)
   if (error) return <Trouble error={error} retry={retry} />
@@ -73,7 +80,7 @@ export function Why({ runId, workflowId, version, isInside = false }: Of & { isI
   const answers = (
     <>
       {spends.slice(0, most).map((one) => (
-        <Answer key={`${one.workflowId}@${one.version}/${one.nodeId}`} spend={one} />
+        <Answer key={`${one.workflowId}@${one.version}/${one.nodeId}`} spend={one} flow={flow} />
       ))}
       {spends.length > most && (
         <button type="button" className="link" onClick={() => setMost(most + SHOWN)}>
@@ -90,10 +97,10 @@ export function Why({ runId, workflowId, version, isInside = false }: Of & { isI
   )
 }
 
-type OfStep = Of & { id: string; seen?: string }
+type OfStep = Of & { id: string; seen?: string; flow: Flow }
 
 /** Of one step, whose sources the canvas shows meanwhile. `seen`: what the document was saved as. */
-export function WhyStep({ id, seen, ...of }: OfStep) {
+export function WhyStep({ id, seen, flow, ...of }: OfStep) {
   const isIt = (one: Spend) => one.nodeId === id && one.workflowId === (of.workflowId ?? '')
   const { spends, isEarly, error, retry, isRead } = useReasons(of, isIt, seen)
   const [spend] = spends
@@ -103,16 +110,17 @@ export function WhyStep({ id, seen, ...of }: OfStep) {
     return () => useShaping.setState({ levels: {} })
   }, [spend])
   if (error) return <Trouble error={error} retry={retry} />
-  if (!spend) return <p className="quiet">{isRead ? said.none : words.state.loading}</p>
+  if (!spend) return isRead ? <p className="quiet">{said.none}</p> : <Bones many={3} />
   return (
     <>
       <p className="quiet">{of.runId && isEarly ? said.ofVersion : said.onCanvas}</p>
-      <Answer spend={spend} />
+      <Answer spend={spend} flow={flow} />
     </>
   )
 }
 
-function Answer({ spend }: { spend: Spend }) {
+function Answer({ spend, flow }: { spend: Spend; flow: Flow | null | undefined }) {
+  const places = (spend.paths ?? []).filter((path) => path !== spend.nodeId).map((path) => pathNames(flow, path))
   const tabs = said.tabs.map(({ name, fields }) => ({
     id: fields[0] ?? name,
     name,
@@ -120,8 +128,8 @@ function Answer({ spend }: { spend: Spend }) {
   }))
   return (
     <div className="why">
-      <h3>{spend.nodeId}</h3>
-      {spend.paths && <p className="quiet">{spend.paths.slice(0, 3).join(', ')}</p>}
+      <h3 dir="auto">{nameOf(flow, spend.nodeId)}</h3>
+      {places.length > 0 && <p className="quiet">{places.slice(0, 3).join(', ')}</p>}
       <Tabs defaultValue={tabs[0]?.id} keepMounted={false}>
         <Tabs.List>
           {tabs.map((one) => (
@@ -132,7 +140,7 @@ function Answer({ spend }: { spend: Spend }) {
         </Tabs.List>
         {tabs.map((one) => (
           <Tabs.Panel key={one.id} value={one.id}>
-            <Sources of={one.lists.flatMap((list) => list.sources)} />
+            <Sources of={one.lists.flatMap((list) => list.sources)} own={spend.workflowId} />
           </Tabs.Panel>
         ))}
       </Tabs>
@@ -162,7 +170,7 @@ function Store({ store }: { store: Schemas['StoreSources'] }) {
 }
 
 /** Those from outside first; what the workflow itself says is one line for each version. */
-function Sources({ of }: { of: Source[] }) {
+function Sources({ of, own }: { of: Source[]; own?: string | null }) {
   const all = [...new Map(of.map((one) => [one.source, one])).values()]
   const written = [...new Set(all.filter((one) => one.kind === 'definition').map(versionOf))]
   const others = all
@@ -176,7 +184,7 @@ function Sources({ of }: { of: Source[] }) {
         </li>
       ))}
       {written.map((one) => (
-        <li key={one}>{said.written(one)}</li>
+        <li key={one}>{said.written(one.split('@')[0] === own ? `@${one.split('@')[1]}` : one)}</li>
       ))}
     </ul>
   )

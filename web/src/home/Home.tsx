@@ -9,7 +9,7 @@ import { useList, useMe } from '../api/queries'
 import { headline, useSpends } from '../approval/Card'
 import { useWaiting } from '../approval/queue'
 import { money, short } from '../model/amounts'
-import { coinsOf } from '../model/asked'
+import { briefOf, coinsOf } from '../model/asked'
 import { may } from '../model/rights'
 import { SPANS, type Span, sinceOf, stripsOf } from '../model/since'
 import { ModeBadge, RunStatus } from '../parts/Badges'
@@ -275,7 +275,7 @@ function Question({ one }: { one: ReturnType<typeof useWaiting>['mine'][number] 
       <div>
         <strong dir="auto">{one.workflowName || words.runs.unsaved}</strong>
         <span className="quiet" dir="auto">
-          {short(one.message || one.path).replace(/ \(chain \d+, from .*/s, '')}
+          {briefOf(one.message || one.path)}
         </span>
       </div>
       {worth && (

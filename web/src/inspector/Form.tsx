@@ -7,6 +7,7 @@ import type { Spec } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
 import { patchNode, renameAsked, setField } from '../editor/edits'
 import { readable } from '../model/amounts'
+import { saySchedule, TIMED } from '../model/schedule'
 import type { Leaf } from '../model/values'
 import { readCurl } from '../paste/curl'
 import { words } from '../words'
@@ -19,7 +20,7 @@ import { InCoins } from './InCoins'
 import { useKnown } from './known'
 import { Often } from './Often'
 import { Questions } from './Questions'
-import { ScheduleWords, TIMED } from './ScheduleWords'
+import { ScheduleWords } from './ScheduleWords'
 import { SimulatedAs } from './SimulatedAs'
 import { StartsBy } from './StartsBy'
 import { fromText, type Schema, toText } from './schema'
@@ -77,8 +78,6 @@ export default function Form({ id, spec, problems, last }: Props) {
   const known = Object.keys(properties)
   const required = known.filter((name) => schema.required?.includes(name))
   const names = [...new Set([...required, ...known, ...Object.keys(payload)])]
-  const hidden = names.filter((name) => !isAsked(name))
-  const rest = hidden.length > FEW ? hidden : []
   const own = (name: string) =>
     problems.filter(
       (one) =>
@@ -86,6 +85,9 @@ export default function Form({ id, spec, problems, last }: Props) {
         one.field?.startsWith(`nodes.${id}.payload.${name}.`) ||
         one.field?.startsWith(`nodes.${id}.payload.${name}[`),
     )
+  const isSaid = isSaidAbove(node.type, payload)
+  const hidden = names.filter((name) => !isAsked(name) || (isSaid(name) && !own(name).length))
+  const rest = hidden.length > FEW || hidden.some(isSaid) ? hidden : []
   // nobody has done anything wrong before they began
   const isBegun = Object.keys(payload).length > 0
   const others = problems.filter((one) => !one.field?.startsWith(`nodes.${id}.payload.`))
@@ -221,6 +223,13 @@ function NameIt({ id }: { id: string }) {
       }}
     />
   )
+}
+
+/** What words above the fields say already: when a schedule runs, and what decides an `if`. */
+function isSaidAbove(type: string, payload: Json): (name: string) => boolean {
+  if (TIMED.has(type) && saySchedule(type, payload) !== null) return () => true
+  if (type === 'if' && payload.condition === undefined) return (name) => name === 'condition'
+  return () => false
 }
 
 /** The fields by their groups, those of none first. */

@@ -10,7 +10,7 @@ import { edit, select, useDocument } from '../editor/document'
 import { branchesOf, disconnect, patchNode, removeNodes } from '../editor/edits'
 import { WhyStep } from '../effects/Why'
 import { plain, readable } from '../model/amounts'
-import type { FlowNode } from '../model/graph'
+import { branchName, type FlowNode } from '../model/graph'
 import { noOutput } from '../model/outcomes'
 import { Badge } from '../parts/Badges'
 import { Fault } from '../parts/Fault'
@@ -43,7 +43,6 @@ export function Inspector({ id, problems = NO_PROBLEMS, last, renames }: Props) 
   }, [renames, seen])
   // not its settings: a letter that is typed there is drawn by their form alone
   const node = useDocument(useShallow((s) => headOf(s.flow.nodes[id])))
-  const saved = useDocument(useShallow((s) => ({ id: s.id, version: s.version, updatedAt: s.updatedAt })))
   const state = useRunStore((s) => s.nodes[id])
   const spec = useCatalog().data?.[node.type ?? '']
   if (node.type === undefined) return null
@@ -105,11 +104,18 @@ export function Inspector({ id, problems = NO_PROBLEMS, last, renames }: Props) 
           <Behaviour id={id} renames={renames - seen} />
         </Tabs.Panel>
         <Tabs.Panel value="why">
-          <WhyStep id={id} workflowId={saved.id} version={saved.version} seen={saved.updatedAt} />
+          <WhyHere id={id} />
         </Tabs.Panel>
       </Tabs>
     </aside>
   )
+}
+
+/** What shapes the spend of a step of the draft that is saved. */
+function WhyHere({ id }: { id: string }) {
+  const saved = useDocument(useShallow((s) => ({ workflowId: s.id, version: s.version, seen: s.updatedAt })))
+  const flow = useDocument((s) => s.flow)
+  return <WhyStep id={id} flow={flow} {...saved} />
 }
 
 function Behaviour({ id, renames }: { id: string; renames: number }) {
@@ -140,7 +146,10 @@ function Behaviour({ id, renames }: { id: string; renames: number }) {
           value={node.branch ?? ''}
           data={[
             { value: '', label: words.editor.always },
-            ...new Set([...branches, ...(node.branch ? [node.branch] : [])]),
+            ...[...new Set([...branches, ...(node.branch ? [node.branch] : [])])].map((value) => ({
+              value,
+              label: branchName(value),
+            })),
           ]}
           onChange={(event) => change({ branch: event.currentTarget.value || undefined })}
         />

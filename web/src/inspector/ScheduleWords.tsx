@@ -11,7 +11,6 @@ import { words } from '../words'
 
 const said = words.schedule
 const SHOWN = 5
-export const TIMED = new Set(['cronjob', 'interval', 'schedule'])
 
 export function ScheduleWords({ id }: { id: string }) {
   const node = useDocument((s) => s.flow.nodes[id])

@@ -3,8 +3,8 @@ import { Select } from '@mantine/core'
 import { useCatalog } from '../api/queries'
 import { edit } from '../editor/document'
 import { patchNode } from '../editor/edits'
+import { TIMED } from '../model/schedule'
 import { words } from '../words'
-import { TIMED } from './ScheduleWords'
 import type { Schema } from './schema'
 
 export function StartsBy({ id, type }: { id: string; type: string }) {

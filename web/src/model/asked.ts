@@ -1,6 +1,6 @@
 /** What a question about spends comes to: sums, who is paid, and whether a simulation sent the same. Exact. */
 import type { Schemas } from '../api/client'
-import { money } from './amounts'
+import { money, short } from './amounts'
 
 export type Spend = Schemas['AskedSpendAnswer']
 export type Movement = Schemas['AskedMovementAnswer']
@@ -79,6 +79,9 @@ const told = (all: Told[]) =>
 
 /** Whether a simulation moved exactly what is asked for. */
 export const isSame = (spends: Spend[], simulated: Told[]) => told(movementsOf(spends)) === told(simulated)
+
+/** What is asked, without the exact text of a spend that follows in brackets: `Send 0.1 ETH to 0x7099…79C8 on Ethereum`. */
+export const briefOf = (message: string) => short(message).replace(/ \(chain \d+, from .*/s, '')
 
 /** What the server says of whose approval it needs, without how to change that over the API: the page has a link. */
 export const plainRefusal = (text: string) => text.replace(/[;.] an organisation of one person can .*$/i, '.')

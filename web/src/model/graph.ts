@@ -1,4 +1,7 @@
 /** The graph of a definition, as the canvas and the outline read it. */
+import { words } from '../words'
+import { readable } from './amounts'
+
 export type FlowNode = {
   type: string
   payload?: Record<string, unknown>
@@ -22,6 +25,23 @@ export function triggersOf(flow: Flow): string[] {
   const reached = new Set(Object.values(flow.nodes).flatMap((n) => [...(n.children ?? []), ...(n.loopBody ?? [])]))
   return Object.keys(flow.nodes).filter((id) => !reached.has(id))
 }
+
+/** What a person calls a step. */
+export const nameOf = (flow: Pick<Flow, 'nodes'> | null | undefined, id: string) =>
+  flow?.nodes[id]?.titleOverride || readable(id)
+
+/** Where something happened, as `each[3].pay`, in names: `Each, item 4 › Send money`. */
+export const pathNames = (flow: Pick<Flow, 'nodes'> | null | undefined, path: string) =>
+  path
+    .split('.')
+    .map((part) => {
+      const [, id = part, item] = part.match(/^(.*?)\[(\d+)\]$/) ?? []
+      return item === undefined ? nameOf(flow, id) : words.step.placeOf(nameOf(flow, id), Number(item) + 1)
+    })
+    .join(' › ')
+
+/** The two ways of a question are yes and no; other branches have names of their own. */
+export const branchName = (branch: string) => words.branches.get(branch) ?? branch
 
 /** Steps in reading order; nodes that nothing leads to come last, so that every node is shown. */
 export function outline(flow: Flow): Step[] {

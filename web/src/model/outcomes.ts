@@ -1,8 +1,8 @@
 /** What became of what a run sends, in words that are true of its mode. Pure. */
 import type { Effects, Mode } from '../api/client'
 import { words } from '../words'
-import { readable, short } from './amounts'
-import { type Flow, loopsOf, triggersOf } from './graph'
+import { short } from './amounts'
+import { type Flow, loopsOf, nameOf, pathNames, triggersOf } from './graph'
 
 const said = words.outcomes
 export type Tone = 'ok' | 'dust' | 'bad' | 'sim' | ''
@@ -67,10 +67,9 @@ type States = Record<string, { status: string } | undefined>
 
 /** What a run that did not succeed has sent, what of it is settled, and what it has not begun. A simulation sends nothing. */
 export function factsOf(mode: Mode, { requests, transactions }: Sends, states: States, flow: Flow): Facts {
-  const nameOf = (id: string) => flow.nodes[id]?.titleOverride || readable(id)
   const todo = Object.keys(flow.nodes).filter((id) => !states[id] || WAITING.has(states[id]?.status ?? ''))
   const others = new Set([...triggersOf(flow), ...Object.keys(loopsOf(flow))]) // of a loop's steps each item has a state
-  const found: Facts = { sent: [], done: [], todo: todo.filter((id) => !others.has(id)).map(nameOf) }
+  const found: Facts = { sent: [], done: [], todo: todo.filter((id) => !others.has(id)).map((id) => nameOf(flow, id)) }
   if (mode === 'simulate') return found
   for (const one of requests)
     if (one.sent) found.sent.push(`${requestName(one.request, one.action)}: ${requestOutcome(mode, one).text}`)
@@ -93,16 +92,16 @@ export const requestName = ({ method, url }: Record<string, unknown>, action: st
 
 const WAITING = new Set(['pending', 'scheduled'])
 
-type Ended = { mode: Mode; status: string; failed?: string | null; effects: Effects }
+type Ended = { mode: Mode; status: string; failed?: string | null; effects: Effects; flow?: Flow | null | undefined }
 const DONE = new Set(['mined', 'final'])
 const OPEN = new Set(['signed', 'sent', 'displaced'])
 
 /** One sentence on a run that did not succeed, from its facts: what is final, then what failed. */
-export function runHeading({ mode, status, failed, effects }: Ended): string {
-  const what = failed ? said.failed(readable(failed)) : said.stopped(words.runStatus[status] ?? status)
+export function runHeading({ mode, status, failed, effects, flow }: Ended): string {
+  const what = failed ? said.failed(nameOf(flow, failed)) : said.stopped(words.runStatus[status] ?? status)
   if (mode === 'simulate') return `${said.onlySimulated} ${what}`
   const [first] = unknownIn(mode, effects)
-  if (first) return said.notKnown(readable(first.path))
+  if (first) return said.notKnown(pathNames(flow, first.path))
   const payments = effects.transactions.filter((one) => DONE.has(one.status)).length
   const requests = effects.requests.filter((one) => one.sent).length
   const moved = [payments && said.payments(payments), requests && said.requests(requests)].filter(Boolean).join(', ')

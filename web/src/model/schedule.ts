@@ -2,6 +2,9 @@
 
 export type Timing = { type: 'cronjob' | 'interval' | 'schedule'; payload: Record<string, unknown> }
 
+/** Three types, and one way to think of them. */
+export const TIMED = new Set(['cronjob', 'interval', 'schedule'])
+
 const DAYS = ['sunday', 'monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday']
 const UNITS: Record<string, number> = {
   second: 1_000,

@@ -10,6 +10,8 @@ import { type Approval, Simulate } from '../approval/Card'
 import { useWaiting } from '../approval/queue'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { Why } from '../effects/Why'
+import { briefOf } from '../model/asked'
+import { type Flow, pathNames } from '../model/graph'
 import { Badge, ModeBadge } from '../parts/Badges'
 import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
@@ -71,7 +73,7 @@ export default function ApprovalPage({ id }: { id: string }) {
   const one = found.data
   return (
     <Page
-      title={one.message || one.path}
+      title={briefOf(one.message || one.path)}
       className="details approval"
       actions={<Neighbours id={id} />}
       name={
@@ -103,7 +105,7 @@ const factsOf = (one: Approval): [string, React.ReactNode][] => [
   [said.decided, one.decidedAt && <Time at={one.decidedAt} />],
   [said.by, one.decidedBy === 'link' ? said.byLink : one.decidedBy],
   [said.comment, one.comment],
-  [said.step, one.path],
+  [said.step, <StepOf key="step" of={one} />],
   [said.version, one.launch && String(one.launch.version)],
   [said.proposed, one.launch?.proposedBy],
   [
@@ -134,6 +136,12 @@ const factsOf = (one: Approval): [string, React.ReactNode][] => [
   ],
 ]
 
+/** By the name that it has in the workflow. */
+function StepOf({ of }: { of: Approval }) {
+  const run = useRun(of.runId)
+  return <span dir="auto">{pathNames(run.data?.workflowDefinition as Flow | null | undefined, of.path)}</span>
+}
+
 const Votes = ({ of: { votes, quorum } }: { of: Approval }) => (
   <>
     {said.votesOf(votes.length, quorum)}
@@ -159,11 +167,12 @@ function Consequences({ approval }: { approval: Approval }) {
   const error = run.error ?? effects.error
   if (!effects.data || !run.data)
     return error ? <Trouble error={error} retry={() => Promise.all([run.refetch(), effects.refetch()])} /> : <Loading />
+  const flow = run.data.workflowDefinition as Flow | null
   if (approval.launch)
     return (
       <Section title={said.launched} about={said.launchedAbout}>
-        <Warnings rungs={{ simulate: effects.data }} />
-        <Ladder rungs={{ simulate: effects.data }} modes={['simulate']} />
+        <Warnings rungs={{ simulate: effects.data }} flow={flow} />
+        <Ladder rungs={{ simulate: effects.data }} modes={['simulate']} flow={flow} />
         <Value value={run.data.payload} label={said.payload} />
       </Section>
     )
@@ -171,11 +180,11 @@ function Consequences({ approval }: { approval: Approval }) {
   const rehearses = mode !== 'simulate' && run.data.workflowId !== ''
   return (
     <Section title={said.effects} about={said.effectsAbout} actions={rehearses && <Simulate run={run.data} />}>
-      <Warnings rungs={{ [mode]: effects.data }} />
+      <Warnings rungs={{ [mode]: effects.data }} flow={flow} />
       {rehearses ? (
         <Beside run={run.data} effects={effects.data} />
       ) : (
-        <Ladder rungs={{ [mode]: effects.data }} modes={[mode]} />
+        <Ladder rungs={{ [mode]: effects.data }} modes={[mode]} flow={flow} />
       )}
     </Section>
   )
@@ -185,7 +194,14 @@ function Consequences({ approval }: { approval: Approval }) {
 function Reasons({ approval }: { approval: Approval }) {
   const run = useRun(approval.runId)
   if (!run.data) return null
-  return <Why runId={approval.runId} workflowId={run.data.workflowId} version={run.data.workflowVersion} />
+  return (
+    <Why
+      runId={approval.runId}
+      workflowId={run.data.workflowId}
+      version={run.data.workflowVersion}
+      flow={run.data.workflowDefinition as Flow | null}
+    />
+  )
 }
 
 function Beside({ run, effects }: { run: Run; effects: Effects }) {
@@ -195,7 +211,11 @@ function Beside({ run, effects }: { run: Run; effects: Effects }) {
   const rungs = { ...(simulated.data ? { simulate: simulated.data } : {}), [run.mode]: effects }
   return (
     <>
-      <Ladder rungs={rungs} modes={simulated.data ? ['simulate', run.mode] : [run.mode]} />
+      <Ladder
+        rungs={rungs}
+        modes={simulated.data ? ['simulate', run.mode] : [run.mode]}
+        flow={run.workflowDefinition as Flow | null}
+      />
       <p className="quiet foot">
         {simulation ? (
           <>

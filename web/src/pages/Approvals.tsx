@@ -3,8 +3,7 @@ import { SegmentedControl } from '@mantine/core'
 import { useSearchParams } from 'wouter'
 import type { Schemas } from '../api/client'
 import { useList } from '../api/queries'
-import { short } from '../model/amounts'
-import { plainRefusal } from '../model/asked'
+import { briefOf, plainRefusal } from '../model/asked'
 import { ModeBadge } from '../parts/Badges'
 import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
@@ -29,12 +28,12 @@ const OPEN: Column<Approval>[] = [
     title: said.question,
     cell: (row) => (
       <>
-        <strong dir="auto">{short(row.message || row.path)}</strong>
+        <strong dir="auto">{briefOf(row.message || row.path)}</strong>
         <small dir="auto">
-          {row.workflowName || said.inline} · {row.path}
+          {row.workflowName || said.inline}
           {row.quorum > 1 && ` · ${said.votesOf(row.votes.length, row.quorum)}`}
         </small>
-        {row.why && <small dir="auto">{row.why.replaceAll('`', '')}</small>}
+        {row.kind === 'spend' && row.why && <small dir="auto">{row.why.replaceAll('`', '')}</small>}
         {row.refusal && <small dir="auto">{plainRefusal(row.refusal)}</small>}
       </>
     ),

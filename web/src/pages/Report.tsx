@@ -5,10 +5,12 @@ import { Link } from 'wouter'
 import { useEffects, useRunHead } from '../api/queries'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { Why } from '../effects/Why'
+import type { Flow } from '../model/graph'
 import { ModeBadge, RunStatus } from '../parts/Badges'
 import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
-import { Facts, Loading, Section } from '../parts/Section'
+import { Facts, LoadingPage, Section } from '../parts/Section'
+import { StartedBy } from '../parts/StartedBy'
 import { took } from '../parts/Time'
 import { words } from '../words'
 import '../style/print.css'
@@ -22,19 +24,20 @@ export default function Report({ id }: { id: string }) {
   const effects = useEffects(id)
   const error = run.error ?? effects.error
   if (!run.data || !effects.data) {
-    if (!error) return <Loading />
+    if (!error) return <LoadingPage />
     return <Missing of="runs" error={error} retry={() => Promise.all([run.refetch(), effects.refetch()])} />
   }
   const one = run.data
   const name = one.workflowName || said.unsaved
   const rungs = { [one.mode]: effects.data }
+  const flow = one.workflowDefinition as Flow | null
   const facts: [string, React.ReactNode][] = [
     [said.workflow, `${name}${one.workflowVersion ? ` · ${said.version(one.workflowVersion)}` : ''}`],
     [said.mode, <ModeBadge key="mode" mode={one.mode} />],
     [said.status, <RunStatus key="status" status={one.status} />],
     [said.started, whole(one.startedAt)],
     [said.took, took(one.startedAt, one.finishedAt)],
-    [said.by, one.triggerSource],
+    [said.by, <StartedBy key="by" run={one} />],
     ['ID', one.id],
   ]
   return (
@@ -53,9 +56,9 @@ export default function Report({ id }: { id: string }) {
       <Section title={said.about}>
         <Facts of={facts} />
       </Section>
-      <Warnings rungs={rungs} />
-      <Ladder rungs={rungs} modes={[one.mode]} />
-      <Why runId={id} />
+      <Warnings rungs={rungs} flow={flow} />
+      <Ladder rungs={rungs} modes={[one.mode]} flow={flow} />
+      <Why runId={id} flow={flow} />
     </Page>
   )
 }

@@ -8,13 +8,14 @@ import { Link, useLocation } from 'wouter'
 import { type Json, post, type Run } from '../api/client'
 import { refresh, useCatalog, useEffects, useRun, useRunHead } from '../api/queries'
 import { AskedBeside } from '../approval/Asked'
-import { useWaiting } from '../approval/queue'
+import { StatusOf, useWaiting } from '../approval/queue'
 import { Balances } from '../effects/Balances'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { Why } from '../effects/Why'
 import { type NodeStates, runStatus } from '../model/fold'
-import type { Flow } from '../model/graph'
-import { ModeBadge, RunStatus } from '../parts/Badges'
+import { type Flow, nameOf } from '../model/graph'
+import { ModeBadge } from '../parts/Badges'
+import { Bones } from '../parts/Bones'
 import { Confirm } from '../parts/Confirm'
 import { Fault } from '../parts/Fault'
 import { useFilters } from '../parts/filters'
@@ -22,6 +23,7 @@ import { later } from '../parts/later'
 import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
 import { LoadingPage } from '../parts/Section'
+import { StartedBy } from '../parts/StartedBy'
 import { Time, took } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
@@ -68,7 +70,7 @@ export default function RunPage({ id }: { id: string }) {
       )}
       {one.status === 'waiting' && <Waiting runId={id} />}
       <Body run={one} />
-      <Replay />
+      <Replay flow={one.workflowDefinition as Flow | null} />
     </Page>
   )
 }
@@ -80,7 +82,7 @@ function Title({ run }: { run: Run }) {
       {run.workflowVersion && <span className="chip">{said.version(run.workflowVersion)}</span>}
       <ModeBadge mode={run.mode} />
       <span aria-live="polite">
-        <RunStatus status={run.status} />
+        <StatusOf run={run} />
       </span>
       {run.sourceRunId && (
         <Link className="quiet wide" href={`/runs/${run.sourceRunId}`}>
@@ -94,7 +96,8 @@ function Title({ run }: { run: Run }) {
       )}
       <span className="quiet wide">
         <Time at={run.startedAt} />
-        {run.finishedAt && ` · ${took(run.startedAt, run.finishedAt)}`}
+        {run.finishedAt && `, ${said.tookTime(took(run.startedAt, run.finishedAt))}`}, {said.startedBy}{' '}
+        <StartedBy run={run} />
       </span>
     </>
   )
@@ -138,7 +141,8 @@ function Acts({ run }: { run: Run }) {
 }
 
 /** Of a run that did not succeed; `isFirst`: nothing else mends it. */
-function Retry({ run, isFirst }: { run: Run; isFirst: boolean }) {
+function Retry({ run, failed, isFirst }: { run: Run; failed: string | null; isFirst: boolean }) {
+  const flow = run.workflowDefinition as Flow | null
   const [, go] = useLocation()
   const [asks, setAsks] = useState(false)
   const [error, setError] = useState<unknown>(null)
@@ -154,7 +158,7 @@ function Retry({ run, isFirst }: { run: Run; isFirst: boolean }) {
     <>
       <Trouble error={error} />
       <Button variant={isFirst ? 'filled' : 'default'} leftSection={<IconRefresh size={15} />} onClick={retry}>
-        {said.retry}
+        {failed && run.mode !== 'simulate' ? said.retryFrom(nameOf(flow, failed)) : said.retry}
       </Button>
       <RetryDialog run={run} isOpen={asks} close={() => setAsks(false)} go={(runId) => go(`/runs/${runId}`)} />
     </>
@@ -174,7 +178,7 @@ function Body({ run }: { run: Run }) {
         <Ended runId={run.id} flow={run.workflowDefinition as Flow | null}>
           {(failed, first) => (
             <>
-              {first !== 'look' && <Retry run={run} isFirst={!first} />}
+              {first !== 'look' && <Retry run={run} failed={failed} isFirst={!first} />}
               {failed && run.workflowId && (
                 <Link href={`/workflows/${run.workflowId}?step=${failed}`}>{words.outcomes.openSettings}</Link>
               )}
@@ -204,7 +208,7 @@ function Body({ run }: { run: Run }) {
           <Report run={run} />
         </Tabs.Panel>
         <Tabs.Panel value="events">
-          <EventList />
+          <EventList flow={run.workflowDefinition as Flow | null} />
         </Tabs.Panel>
         <Tabs.Panel value="payload">
           <Value value={run.payload} label={said.payload} />
@@ -302,16 +306,17 @@ function useItemOfAddress(text: string | null, set: (name: string, value: string
 function Report({ run }: { run: Run }) {
   const effects = useEffects(run.id)
   if (effects.error) return <Trouble error={effects.error} retry={() => effects.refetch()} />
-  if (!effects.data) return <p className="quiet">{words.state.loading}</p>
+  if (!effects.data) return <Bones many={4} />
   const rungs = { [run.mode]: effects.data }
+  const flow = run.workflowDefinition as Flow | null
   return (
     <>
       <p className="printlink">
         <Link href={`/runs/${run.id}/report`}>{said.print}</Link>
       </p>
-      <Warnings rungs={rungs} />
-      <Ladder rungs={rungs} modes={[run.mode]} />
-      <Why runId={run.id} />
+      <Warnings rungs={rungs} flow={flow} />
+      <Ladder rungs={rungs} modes={[run.mode]} flow={flow} />
+      <Why runId={run.id} flow={flow} />
     </>
   )
 }

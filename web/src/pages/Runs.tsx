@@ -3,13 +3,14 @@ import { Button, Select, TextInput } from '@mantine/core'
 import { useMemo } from 'react'
 import type { RunItem } from '../api/client'
 import { useEveryOne, useList, useMe } from '../api/queries'
-import { useWho } from '../api/who'
+import { StatusOf } from '../approval/queue'
 import { leftAt } from '../home/left'
 import { isWhole, may } from '../model/rights'
 import { type Span, sinceOf } from '../model/since'
-import { ModeBadge, RunStatus } from '../parts/Badges'
+import { ModeBadge } from '../parts/Badges'
 import { DayFilter, instant, TextFilter, useFilters } from '../parts/filters'
 import { Page } from '../parts/Page'
+import { StartedBy } from '../parts/StartedBy'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Time, took } from '../parts/Time'
 import { words } from '../words'
@@ -33,21 +34,12 @@ export const runColumns: Column<RunItem>[] = [
       </>
     ),
   },
-  { title: said.status, width: '120px', narrow: '84px', cell: (row) => <RunStatus status={row.status} /> },
+  { title: said.status, width: '120px', narrow: '84px', cell: (row) => <StatusOf run={row} /> },
   { title: said.mode, width: '100px', narrow: '72px', cell: (row) => <ModeBadge mode={row.mode} /> },
   { title: said.by, width: '130px', wide: true, cell: (row) => <StartedBy run={row} /> },
   { title: said.took, width: '100px', align: 'end', wide: true, cell: (row) => took(row.startedAt, row.finishedAt) },
   { title: said.started, width: '136px', narrow: '68px', align: 'end', cell: (row) => <Clock at={row.startedAt} /> },
 ]
-
-/** Whoever started it by hand; else what did. */
-function StartedBy({ run }: { run: RunItem }) {
-  const who = useWho()
-  const isByHand = run.triggerSource === 'api' || run.triggerSource === 'manual'
-  return (
-    <span dir="auto">{isByHand ? who(run.triggeredBy) : (said.sources[run.triggerSource] ?? run.triggerSource)}</span>
-  )
-}
 
 /** The time of today; else also the day. */
 function Clock({ at }: { at: string }) {

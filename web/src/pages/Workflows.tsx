@@ -6,8 +6,10 @@ import { Link } from 'wouter'
 import { get, type Json, post, type WorkflowItem } from '../api/client'
 import { parse } from '../api/exact'
 import { useList, useMe } from '../api/queries'
+import { StatusOf } from '../approval/queue'
 import { readable } from '../model/amounts'
-import { RunStatus, WorkflowStatus } from '../parts/Badges'
+import { TIMED } from '../model/schedule'
+import { WorkflowStatus } from '../parts/Badges'
 import { TextFilter, useFilters } from '../parts/filters'
 import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
@@ -56,11 +58,14 @@ const columns: Column<WorkflowItem>[] = [
       </>
     ),
   },
-  { title: said.trigger, width: '120px', wide: true, cell: (row) => readable(row.triggerType) },
+  { title: said.trigger, width: '120px', wide: true, cell: (row) => triggerOf(row.triggerType) },
   { title: said.ladder, width: '64px', cell: (row) => <Rungs ladder={row.ladder} /> },
   { title: said.lastRun, width: '132px', wide: true, cell: (row) => <LastRun run={row.lastRun} /> },
   { title: said.changed, width: '110px', align: 'end', wide: true, cell: (row) => <Time at={row.updatedAt} /> },
 ]
+
+/** Three types are one for people: a schedule. */
+const triggerOf = (type: string) => (TIMED.has(type) ? words.schedule.name : readable(type))
 
 /** Which modes the current version has passed in, as a word each. */
 function Rungs({ ladder }: Pick<WorkflowItem, 'ladder'>) {
@@ -86,9 +91,9 @@ function LastRun({ run }: { run: WorkflowItem['lastRun'] }) {
   if (!run) return <span className="quiet">{said.neverRan}</span>
   return (
     <Link className="above" href={`/runs/${run.id}`}>
-      <RunStatus status={run.status} />
+      <StatusOf run={run} />
       <small>
-        {words.mode[run.mode]} · <Time at={run.startedAt} />
+        {words.modeNames[run.mode]} · <Time at={run.startedAt} />
       </small>
     </Link>
   )

@@ -1,5 +1,7 @@
 /** Small words with a colour; never a colour alone. */
 import { readable } from '../model/amounts'
+import type { NodeState } from '../model/fold'
+import { branchName } from '../model/graph'
 import { words } from '../words'
 
 const TONE: Record<string, string> = {
@@ -45,12 +47,27 @@ export const NodeStatus = ({
     {kept
       ? words.runs.kept
       : branch && status === 'success'
-        ? `→ ${branch}`
+        ? `→ ${branchName(branch)}`
         : assumed && status === 'success'
           ? words.nodeStatus.assumed
           : (words.nodeStatus[status] ?? status)}
   </Badge>
 )
+/** A person is asked: by the step itself, or by the policy about what it sends. */
+export const isAsked = (state: NodeState, type: string) =>
+  state.status === 'waiting' && (type === 'approve' || /(^|: )asked$/.test(state.message ?? ''))
+
+/** What a step says of itself; that it asks is said in words. */
+export const messageOf = (message: string | undefined) => message?.replace(/^.*: asked$/, words.outcomes.notSentYet)
+
+/** How a step stands in a run. */
+export const StepBadge = ({ state, type }: { state: NodeState; type: string }) =>
+  isAsked(state, type) ? (
+    <Badge tone="dust">{words.outcomes.asksPerson}</Badge>
+  ) : (
+    <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} kept={state.kept} />
+  )
+
 export const WorkflowStatus = ({ status }: { status: string }) => (
   <Badge tone={TONE[status]}>{words.workflowStatus[status] ?? status}</Badge>
 )
@@ -58,6 +75,6 @@ export const StatusBadge = ({ status }: { status: string }) => <Badge tone={TONE
 export const ModeBadge = ({ mode }: { mode: 'simulate' | 'dust' | 'live' }) => (
   <span className={`mode ${mode}`}>
     <i className="dot" aria-hidden />
-    {words.mode[mode]}
+    {words.modeNames[mode]}
   </span>
 )

@@ -6,16 +6,23 @@ import { short } from '../model/amounts'
 import { words } from '../words'
 import { Bones } from './Bones'
 
-/** `at`: the fragment of an address that leads here. */
-type SectionProps = { title: string; at?: string; about?: ReactNode; actions?: ReactNode; children: ReactNode }
+/** `at`: the fragment of an address that leads here; `isWide`: all of the width, where others are beside one another. */
+type SectionProps = {
+  title: string
+  at?: string
+  isWide?: boolean
+  about?: ReactNode
+  actions?: ReactNode
+  children: ReactNode
+}
 
-export function Section({ title, at, about, actions, children }: SectionProps) {
+export function Section({ title, at, isWide, about, actions, children }: SectionProps) {
   const id = useId()
   const come = useCallback((here: HTMLElement | null) => {
     if (here?.id && location.hash === `#${here.id}`) here.scrollIntoView()
   }, [])
   return (
-    <section className="panel" aria-labelledby={id} id={at} ref={come}>
+    <section className={isWide ? 'panel across' : 'panel'} aria-labelledby={id} id={at} ref={come}>
       <header>
         <h2 id={id}>{title}</h2>
         {about && <span className="quiet">{about}</span>}
@@ -66,11 +73,7 @@ export function Copied({ text, whole = false, name }: { text: string; whole?: bo
   )
 }
 
-export const Loading = () => (
-  <p className="quiet" role="status">
-    {words.state.loading}
-  </p>
-)
+export const Loading = () => <Bones many={3} />
 
 /** A page of details that has not come yet. */
 export const LoadingPage = () => (

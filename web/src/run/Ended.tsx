@@ -16,10 +16,15 @@ const said = words.outcomes
 const MOST = 6
 /** What comes first: another look at what is not known yet, or the rule that refuses it. */
 type First = 'look' | 'rule' | null
-type Props = { runId: string; flow?: Flow | null; children?: (failed: string | null, first: First) => ReactNode }
+type Props = {
+  runId: string
+  flow?: Flow | null
+  named?: Flow
+  children?: (failed: string | null, first: First) => ReactNode
+}
 
-/** `children`: more buttons, given the step that failed and what the first button does. */
-export function Ended({ runId, flow, children }: Props) {
+/** `named`: only for the names of steps, where `flow` also says what is left to do; `children`: more buttons, given the step that failed and what the first button does. */
+export function Ended({ runId, flow, named, children }: Props) {
   const effects = useEffects(runId).data
   const nodes = useRunStore((s) => (s.runId === runId ? s.nodes : NO_NODES))
   if (!effects || effects.status === 'success' || effects.status === 'running' || effects.status === 'waiting')
@@ -29,7 +34,7 @@ export function Ended({ runId, flow, children }: Props) {
   const first: First = unknownIn(effects.mode, effects).length ? 'look' : wallet ? 'rule' : null
   return (
     <section className="ended" role="status">
-      <h2>{runHeading({ mode: effects.mode, status: effects.status, failed, effects })}</h2>
+      <h2>{runHeading({ mode: effects.mode, status: effects.status, failed, effects, flow: flow ?? named })}</h2>
       {state?.error && <Fault error={state.error} wallet={wallet} />}
       {flow && <Facts effects={effects} nodes={nodes} flow={flow} />}
       <div className="acts">

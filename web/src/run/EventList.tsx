@@ -1,5 +1,5 @@
 /** Every event of a run, in order; a click looks at that moment. */
-import { readable } from '../model/amounts'
+import { branchName, type Flow } from '../model/graph'
 import { Windowed } from '../parts/Windowed'
 import { words } from '../words'
 import { describe } from './Replay'
@@ -7,7 +7,7 @@ import { useRunStore } from './store'
 
 const ROW = 30
 
-export function EventList() {
+export function EventList({ flow }: { flow: Flow | null }) {
   const events = useRunStore((s) => s.events)
   const cursor = useRunStore((s) => s.cursor)
   const scrub = useRunStore((s) => s.scrub)
@@ -27,9 +27,9 @@ export function EventList() {
           <span className="num quiet">{event.seq}</span>
           <i className={`tick ${event.type}`} aria-hidden />
           <span className="told">
-            {describe(event)}
+            {describe(event, flow)}
             {typeof event.message === 'string' && <em dir="auto"> {event.message}</em>}
-            {typeof event.branch === 'string' && <em> → {readable(event.branch)}</em>}
+            {typeof event.branch === 'string' && <em> → {branchName(event.branch)}</em>}
           </span>
           <span className="num quiet">+{Date.parse(event.at) - first} ms</span>
         </button>

@@ -3,6 +3,7 @@ import { ActionIcon } from '@mantine/core'
 import { IconPlayerPause, IconPlayerPlay, IconPlayerTrackNext, IconPlayerTrackPrev } from '@tabler/icons-react'
 import { useEffect } from 'react'
 import type { RunEvent } from '../api/stream'
+import { type Flow, pathNames } from '../model/graph'
 import { runEnd } from '../model/outcomes'
 import { words } from '../words'
 import { useRunStore } from './store'
@@ -10,14 +11,14 @@ import { useRunStore } from './store'
 const STEP_MS = 260
 const said = words.replay
 
-export function describe(event?: RunEvent): string {
+export function describe(event?: RunEvent, flow?: Flow | null): string {
   if (!event) return ''
   if (event.type === 'run_finished') return runEnd(event.status)
   const item = event.item ? ` · ${event.item} ${event.status}` : ''
-  return `${words.events[event.type] ?? event.type}${event.path ? ` ${event.path}` : ''}${item}`
+  return `${words.events[event.type] ?? event.type}${event.path ? ` ${pathNames(flow, event.path)}` : ''}${item}`
 }
 
-export function Replay() {
+export function Replay({ flow }: { flow?: Flow | null }) {
   const events = useRunStore((s) => s.events)
   const cursor = useRunStore((s) => s.cursor)
   const scrub = useRunStore((s) => s.scrub)
@@ -58,7 +59,7 @@ export function Replay() {
           max={events.length}
           value={at}
           aria-label={said.moment}
-          aria-valuetext={describe(event)}
+          aria-valuetext={describe(event, flow)}
           onChange={(change) => scrub(Number(change.currentTarget.value))}
         />
       </div>
@@ -66,7 +67,7 @@ export function Replay() {
         <b>
           {at}/{events.length}
         </b>{' '}
-        {describe(event)} <span className="quiet">{said.of(since, all)}</span>
+        {describe(event, flow)} <span className="quiet">{said.of(since, all)}</span>
       </output>
     </div>
   )

@@ -99,7 +99,7 @@ export function StepDetail({ id, run, flow, close }: { id: string; run: Run; flo
           <Sent run={run} id={id} path={pathOf(around, id, picked)} result={result} />
         </Tabs.Panel>
         <Tabs.Panel value="why">
-          <WhyStep id={id} runId={run.id} workflowId={run.workflowId} version={run.workflowVersion} />
+          <WhyStep id={id} runId={run.id} workflowId={run.workflowId} version={run.workflowVersion} flow={flow} />
         </Tabs.Panel>
       </Tabs>
     </aside>

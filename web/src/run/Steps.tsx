@@ -4,8 +4,8 @@ import type { Spec } from '../api/queries'
 import { useSummary } from '../inspector/units'
 import { readable } from '../model/amounts'
 import { glyph } from '../model/glyphs'
-import { type Flow, outline, type Step } from '../model/graph'
-import { NodeStatus } from '../parts/Badges'
+import { branchName, type Flow, outline, type Step } from '../model/graph'
+import { messageOf, StepBadge } from '../parts/Badges'
 import { words } from '../words'
 import { useRunStore } from './store'
 
@@ -51,7 +51,9 @@ const StepButton = memo(function StepButton({ step, flow, spec, isSelected, sele
   const kind = spec?.effect ?? 'trigger'
   const Glyph = glyph(node?.type ?? '', kind)
   const summary = useSummary(node)
-  const about = [summary ?? spec?.name ?? node?.type, step.branch, state?.message].filter(Boolean).join(' · ')
+  const about = [summary ?? spec?.name ?? node?.type, step.branch && branchName(step.branch), messageOf(state?.message)]
+    .filter(Boolean)
+    .join(' · ')
   return (
     <button
       type="button"
@@ -67,7 +69,7 @@ const StepButton = memo(function StepButton({ step, flow, spec, isSelected, sele
         <small>{about}</small>
       </span>
       {state?.items && <small className="quiet">{words.step.itemsDone(state.items.done, state.items.all)}</small>}
-      {state && <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} kept={state.kept} />}
+      {state && <StepBadge state={state} type={node?.type ?? ''} />}
     </button>
   )
 })

@@ -79,6 +79,7 @@ export function Rail({ leave }: { leave: Leave }) {
           </Fragment>
         )
       })}
+      <Who />
       <div className="tools">
         <More leave={leave} beyond={shown.slice(BAR)} />
         <Theme />
@@ -99,6 +100,28 @@ export function Rail({ leave }: { leave: Leave }) {
     </nav>
   )
 }
+
+/** Whose session this is. */
+function Who() {
+  const me = useMe().data
+  if (!me?.keyName) return null
+  return (
+    <span className="who label" title={me.organizationName ?? undefined}>
+      <i aria-hidden>{initialsOf(me.keyName)}</i>
+      <span>
+        <b dir="auto">{me.keyName}</b>
+        <small dir="auto">{me.organizationName}</small>
+      </span>
+    </span>
+  )
+}
+
+const initialsOf = (name: string) =>
+  name
+    .split(/[\s_-]+/)
+    .slice(0, 2)
+    .map((word) => word.slice(0, 1).toUpperCase())
+    .join('')
 
 function More({ leave, beyond }: { leave: Leave; beyond: typeof ROUTES }) {
   const [, go] = useLocation()

@@ -8,7 +8,7 @@ import { Trouble } from '../parts/Trouble'
 import { pages } from '../words.pages'
 
 const said = pages.triggers
-const SCHEDULES = ['cronjob', 'schedule']
+const SCHEDULES = ['cronjob', 'interval', 'schedule']
 const MOST = 20
 
 /** `isRead`: the workflows are there; `hasMore`: these are not all. */

@@ -5,6 +5,7 @@ import { useState } from 'react'
 import { Link } from 'wouter'
 import { get, post, type Schemas } from '../api/client'
 import { refresh, useList } from '../api/queries'
+import { readable } from '../model/amounts'
 import { Badge, ModeBadge } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
 import { Facts, Section } from '../parts/Section'
@@ -12,6 +13,7 @@ import { type Column, Empty, Table } from '../parts/Table'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
+import { words } from '../words'
 import { pages } from '../words.pages'
 import { ReplayAll } from './ReplayAll'
 
@@ -26,7 +28,7 @@ const columns: Column<Item>[] = [
     cell: (row) => (
       <>
         <strong>
-          {row.platform} · {row.triggerNodeId}
+          {words.runs.sources[row.platform] ?? readable(row.platform)} · {readable(row.triggerNodeId)}
         </strong>
         <small dir="auto">{row.errorMessage || row.key}</small>
       </>

@@ -64,7 +64,7 @@ const columnsOf = (names: Names): Column<Item>[] => [
 export function Transactions({ id, names }: { id: string; names: Names }) {
   const found = useList('/v1/transactions', { walletId: id })
   return (
-    <Section title={said.transactions}>
+    <Section title={said.transactions} isWide>
       <Table
         label={said.transactions}
         columns={columnsOf(names)}
