@@ -132,6 +132,8 @@ export const words = {
     name: 'Name',
     trigger: 'Trigger',
     ladder: 'Tried out',
+    tried: { simulate: 'Simulated', dust: 'With a cent', live: 'Live' },
+    notTried: 'Not yet',
     rung: (mode: string, has: boolean) => `${mode}: ${has ? 'this version has passed' : 'not yet passed'}`,
     lastRun: 'Last run',
     neverRan: 'Never ran',

@@ -28,7 +28,9 @@ const OPEN: Column<Approval>[] = [
     title: said.question,
     cell: (row) => (
       <>
-        <strong dir="auto">{briefOf(row.message || row.path)}</strong>
+        <strong dir="auto" className="whole">
+          {briefOf(row.message || row.path)}
+        </strong>
         <small dir="auto">
           {row.workflowName || said.inline}
           {row.quorum > 1 && ` · ${said.votesOf(row.votes.length, row.quorum)}`}

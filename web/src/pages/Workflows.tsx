@@ -36,7 +36,7 @@ const columns: Column<WorkflowItem>[] = [
           <span className="wide">{row.description}</span>
           {row.lastRun && (
             <span className="onlynarrow">
-              {words.runStatus[row.lastRun.status]} · {words.mode[row.lastRun.mode]} ·{' '}
+              {words.runStatus[row.lastRun.status]} · {words.modeNames[row.lastRun.mode]} ·{' '}
               <Time at={row.lastRun.startedAt} />
             </span>
           )}
@@ -59,7 +59,7 @@ const columns: Column<WorkflowItem>[] = [
     ),
   },
   { title: said.trigger, width: '120px', wide: true, cell: (row) => triggerOf(row.triggerType) },
-  { title: said.ladder, width: '64px', cell: (row) => <Rungs ladder={row.ladder} /> },
+  { title: said.ladder, width: '104px', wide: true, cell: (row) => <Tried ladder={row.ladder} /> },
   { title: said.lastRun, width: '132px', wide: true, cell: (row) => <LastRun run={row.lastRun} /> },
   { title: said.changed, width: '110px', align: 'end', wide: true, cell: (row) => <Time at={row.updatedAt} /> },
 ]
@@ -67,23 +67,16 @@ const columns: Column<WorkflowItem>[] = [
 /** Three types are one for people: a schedule. */
 const triggerOf = (type: string) => (TIMED.has(type) ? words.schedule.name : readable(type))
 
-/** Which modes the current version has passed in, as a word each. */
-function Rungs({ ladder }: Pick<WorkflowItem, 'ladder'>) {
+/** How far the current version was tried out, in words; its title says all three modes. */
+function Tried({ ladder }: Pick<WorkflowItem, 'ladder'>) {
   if (!ladder) return null
+  const all = RUNGS.map((mode) => said.rung(words.modeNames[mode], Boolean(ladder[mode])))
+  const furthest = RUNGS.findLast((mode) => ladder[mode])
   return (
-    <ul className="passes">
-      {RUNGS.map((mode) => (
-        <li
-          key={mode}
-          className={ladder[mode] ? mode : 'quiet'}
-          title={said.rung(words.mode[mode], Boolean(ladder[mode]))}
-        >
-          <b aria-hidden>{ladder[mode] ? '✓' : '–'}</b>
-          {words.modeShort[mode]}
-          <span className="said">{ladder[mode] ? words.runs.passed : words.runs.notPassed}</span>
-        </li>
-      ))}
-    </ul>
+    <span className={`mode ${furthest ?? 'quiet'}`} title={all.join('\n')}>
+      {furthest && <i className="dot" aria-hidden />}
+      {furthest ? said.tried[furthest] : said.notTried}
+    </span>
   )
 }
 

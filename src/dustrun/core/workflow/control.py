@@ -380,7 +380,7 @@ BRANCHES_IN: Mapping[str, str] = {"switch": "cases"}
 
 DOCS: Mapping[str, ControlDoc] = {
     "if": ControlDoc(
-        "Takes one of two branches: children with branch `then` or `else`.",
+        "Goes one way if yes, another if no: the branches `then` and `else`.",
         {"expression": "$trigger.body.usd > 2000"},
         {"branch": "then"},
     ),
