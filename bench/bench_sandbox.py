@@ -20,7 +20,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from dustrun.sandbox import BoundScript, Limits, Sandbox
+from dustrun.sandbox import BoundScript, Sandbox, SandboxLimits
 
 CODE = "return {total: input.items.reduce((sum, item) => sum + item.price * item.count, 0), count: input.items.length}"
 NODE_PROGRAM = (
@@ -42,7 +42,7 @@ def run(scale: int | None = None, seed: int = 1) -> dict[str, Any]:
 
 
 async def _ours(calls: int, given: Any) -> dict[str, Any]:
-    limits = Limits()
+    limits = SandboxLimits()
     sandbox = Sandbox(limits)
     script = sandbox.script(tenant="org_bench", now_ms=0, seed="bench")
     try:
@@ -55,7 +55,7 @@ async def _ours(calls: int, given: Any) -> dict[str, Any]:
     return {"warm call, ms": warm, "fresh process a call, ms": cold, "warm calls a second": per_second}
 
 
-async def _fresh(limits: Limits, given: Any) -> None:
+async def _fresh(limits: SandboxLimits, given: Any) -> None:
     sandbox = Sandbox(limits)
     await sandbox.script(tenant="org_bench", now_ms=0, seed="bench").run(CODE, given)
     await sandbox.stop()

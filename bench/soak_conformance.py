@@ -23,7 +23,7 @@ from dustrun.core.expression.logic import TYPES
 from dustrun.core.expression.operators import same
 from dustrun.core.expression.template import Expression
 from dustrun.core.expression.times import SECOND
-from dustrun.core.expression.values import Duration, Frame, Limits, Meter, Timestamp, TypeName, map_key
+from dustrun.core.expression.values import Duration, EvaluationLimits, Frame, Meter, Timestamp, TypeName, map_key
 
 # --- the text format of protobuf, as far as the cases use it -------------------------------------------------------
 
@@ -253,7 +253,7 @@ def evaluate(case: Case) -> Any:
         _text(binding["key"]): value_of(binding["value"][0]["value"][0]) for binding in case.test.get("bindings", [])
     }
     expression = Expression(case.expression, 0)
-    frame = Frame(_Bound(names), Meter(Limits()), expression.slots)
+    frame = Frame(_Bound(names), Meter(EvaluationLimits()), expression.slots)
     return expression.run(frame)
 
 
@@ -269,7 +269,7 @@ def check(case: Case) -> str | None:
         return None if expects_error else f"{fault.kind}: {fault.message}"
     if expects_error:
         return f"no error but {found!r}"
-    return None if same(Meter(Limits()), found, expected) else f"{found!r}, not {expected!r}"
+    return None if same(Meter(EvaluationLimits()), found, expected) else f"{found!r}, not {expected!r}"
 
 
 def run(

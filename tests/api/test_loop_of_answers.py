@@ -23,7 +23,7 @@ from dustrun.prices.source import PriceFault, PriceQuestion
 from dustrun.prices.web import WebPrices
 from dustrun.sdk import Connection
 from dustrun.sdk.llm import protocol
-from dustrun.sdk.llm.messages import Ask, ModelText
+from dustrun.sdk.llm.messages import ModelQuestion, ModelText
 from dustrun.sdk.mcp.session import McpSession
 from dustrun.sdk.mcp.wires import HttpWire
 from dustrun.wallets.remote import Remote
@@ -179,7 +179,7 @@ async def test_no_answer_of_a_model_server_holds_the_loop(hostile: str, paths: l
             kind = "llm-anthropic" if path.endswith("/messages") else "llm-openai"
             base_url = hostile + path.removesuffix("/v1/messages").removesuffix("/chat/completions")
             connection = Connection("c", kind, "c", SimpleNamespace(base_url=base_url))
-            asked = Ask("m", "", (ModelText("user", "hi"),), Decimal(1), 100, timeout_s=60)
+            asked = ModelQuestion("m", "", (ModelText("user", "hi"),), Decimal(1), 100, timeout_s=60)
             heard = None if path in _TEXTS else _hear
             with pytest.raises(DustrunError):
                 await protocol.request(http, connection, asked, heard)

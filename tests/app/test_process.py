@@ -13,7 +13,7 @@ import pytest
 from dustrun import log
 from dustrun.app.process import check_sandbox
 from dustrun.errors import Conflict
-from dustrun.sandbox import Limits, Sandbox
+from dustrun.sandbox import Sandbox, SandboxLimits
 from testkit import processes
 
 _READY = """import json, sys
@@ -26,7 +26,7 @@ _TOO_MUCH_MB = str(10**13)  # no process can be limited to that
 
 
 def _lacking() -> Sandbox:
-    return Sandbox(Limits(), lambda: [sys.executable, "-c", _READY])
+    return Sandbox(SandboxLimits(), lambda: [sys.executable, "-c", _READY])
 
 
 async def test_a_missing_layer_is_a_line_of_the_log() -> None:
@@ -34,7 +34,7 @@ async def test_a_missing_layer_is_a_line_of_the_log() -> None:
         log.set_up(as_json=True, level="warning")
         try:
             await check_sandbox(_lacking(), must_have_all=False)
-            await check_sandbox(Sandbox(Limits(), lambda: ["/no/such/program"]), must_have_all=False)
+            await check_sandbox(Sandbox(SandboxLimits(), lambda: ["/no/such/program"]), must_have_all=False)
         finally:
             log.set_up(as_json=True, level="error")
     layers = [json.loads(line)["layers"] for line in stream.getvalue().splitlines()]

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from dustrun.assistant.budget import Budget, Exceeded
+from dustrun.assistant.budget import BudgetExceeded, TurnBudget
 from dustrun.assistant.loop import turn_parts
 from dustrun.assistant.toolbox import narrowed
-from dustrun.sdk.llm.messages import Answer, Called, ModelText, Returned
+from dustrun.sdk.llm.messages import ModelAnswer, ModelText, ModelToolCall, ToolReturn
 from dustrun.services.access.principal import PERMISSIONS, Principal
 from dustrun.settings import Settings
 
 
-def budget(tmp_path: Path, others: str = "0", **settings: Any) -> Budget:
-    return Budget(Settings(data_dir=tmp_path, **settings), Decimal(others))
+def budget(tmp_path: Path, others: str = "0", **settings: Any) -> TurnBudget:
+    return TurnBudget(Settings(data_dir=tmp_path, **settings), Decimal(others))
 
 
-def answered(cost: str) -> Answer:
-    return Answer("x", (), "end", 10, 5, Decimal(cost))
+def answered(cost: str) -> ModelAnswer:
+    return ModelAnswer("x", (), "end", 10, 5, Decimal(cost))
 
 
 def test_what_is_left_is_the_less_of_turn_and_day(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_what_is_left_is_the_less_of_turn_and_day(tmp_path: Path) -> None:
     one.begin_request(2, others, Decimal("0.01"))
     assert one.reserved == Decimal("0.01")  # no more than it may cost
     one.settle(answered("0.05"))
-    with pytest.raises(Exceeded) as caught:
+    with pytest.raises(BudgetExceeded) as caught:
         one.begin_request(3, others, most)
     assert caught.value.code == "BUDGET"
 
@@ -43,7 +43,7 @@ def test_equal_calls_end_after_the_third(tmp_path: Path) -> None:
     for _ in range(3):
         one.begin_call("same")
     one.begin_call("other")
-    with pytest.raises(Exceeded) as caught:
+    with pytest.raises(BudgetExceeded) as caught:
         one.begin_call("same")
     assert caught.value.code == "TOOL_LOOP"
 
@@ -56,8 +56,8 @@ def test_call_without_a_result_is_told_as_cut_off() -> None:
     ]
     assert turn_parts(parts) == [
         ModelText("assistant", "I look."),
-        Called("c1", "list_runs", {"limit": 1}),
-        Returned("c1", "list_runs", '{"message":"interrupted"}'),
+        ModelToolCall("c1", "list_runs", {"limit": 1}),
+        ToolReturn("c1", "list_runs", '{"message":"interrupted"}'),
     ]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from dustrun.sandbox import Limits
+from dustrun.sandbox import SandboxLimits
 from dustrun.sdk import ScriptResult
 
 Run = Callable[..., Coroutine[Any, Any, ScriptResult]]
-LIMITS = Limits(time_ms=300, memory_mb=24, output_bytes=65_536, processes=2)
+LIMITS = SandboxLimits(time_ms=300, memory_mb=24, output_bytes=65_536, processes=2)
 NOW_MS = 1_700_000_000_000

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dustrun.errors import Invalid, Permanent, Temporary
-from dustrun.sandbox import BoundScript, Limits, Sandbox
+from dustrun.sandbox import BoundScript, Sandbox, SandboxLimits
 from dustrun.sandbox.pool import FairSlots
 from sandbox.limits_in_tests import LIMITS, NOW_MS, Run
 
@@ -154,7 +154,7 @@ async def strange(tmp_path: Path) -> AsyncIterator[WorkerScript]:
         path.write_text(
             "import os, sys, time\ndef frame(data): os.write(1, len(data).to_bytes(4, 'big') + data)\n" + program
         )
-        limits = Limits(time_ms=100, memory_mb=24, output_bytes=1024, processes=1)
+        limits = SandboxLimits(time_ms=100, memory_mb=24, output_bytes=1024, processes=1)
         box = Sandbox(limits, lambda: (sys.executable, "-I", "-S", str(path)))
         boxes.append(box)
         return box.script(tenant="org_a", now_ms=NOW_MS, seed="")

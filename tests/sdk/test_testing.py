@@ -22,7 +22,7 @@ from dustrun.sdk.testing import (
     FakeContext,
     FakeHttp,
     FakeScript,
-    Logged,
+    LogEntry,
     Progress,
     ScriptCall,
     intents,
@@ -61,7 +61,7 @@ async def test_an_action_runs_as_the_engine_runs_it() -> None:
     payload = {"symbol": "{{$trigger.body.symbol}}"}
     assert await perform(price, payload, ctx, {"$trigger": {"body": {"symbol": "ETH"}}}) == {"usd": "2000.10"}
     assert ctx.http.requests == [HttpRequest("GET", "https://example.com/ETH")]
-    assert ctx.logs == [Logged("asked", "debug", KEY)]
+    assert ctx.logs == [LogEntry("asked", "debug", KEY)]
     assert ctx.reports == [Progress("asking", 50)]
 
 

@@ -29,7 +29,7 @@ from dustrun.operations.declaration.operation import PUBLIC, Operation
 from dustrun.operations.declaration.parts import Call, Parts, parts_of
 from dustrun.operations.shapes.findings import with_warnings
 from dustrun.sdk.threads import run_beside
-from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current, once
+from dustrun.services.access.idempotency import Answer, Duplicate, PendingKey, current, once
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
 
@@ -184,7 +184,7 @@ def _meant(name: str, known: list[str]) -> str:
 # --- replay ---
 
 
-async def _answer_once(call: Call, pending: Pending, answer: Callable[[], Awaitable[Response]]) -> Response:
+async def _answer_once(call: Call, pending: PendingKey, answer: Callable[[], Awaitable[Response]]) -> Response:
     replayed = await idempotency.find(call.parts, pending)
     if replayed is not None:
         return replayed
@@ -206,7 +206,7 @@ async def _answer_once(call: Call, pending: Pending, answer: Callable[[], Awaita
         current.reset(token)
 
 
-async def _record_alone(call: Call, pending: Pending, response: Response) -> None:
+async def _record_alone(call: Call, pending: PendingKey, response: Response) -> None:
     """For a call that wrote nothing: stores its answer for replay as well."""
     pending.answer = lambda _: Answer(status=response.status_code, body=bytes(response.body))
     await call.parts.writer.write(once(lambda _: None, pending))

@@ -13,7 +13,7 @@ from dustrun.api.envelope import EncodedAnswer, request_id_of_body
 from dustrun.errors import Code, Conflict, Invalid, Problem, Temporary
 from dustrun.operations.declaration.parts import Parts
 from dustrun.services.access import idempotency
-from dustrun.services.access.idempotency import Pending
+from dustrun.services.access.idempotency import PendingKey
 from dustrun.services.access.principal import Principal
 from dustrun.storage.access.idempotency import StoredAnswer
 
@@ -22,7 +22,7 @@ _KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 
 def pending(
     parts: Parts, scope: MutableMapping[str, Any], principal: Principal, body: bytes, *, secret: bool = False
-) -> Pending | None:
+) -> PendingKey | None:
     """The request's key with a hash of method, path, query, body and the caller's rights; None without a key.
 
     The rights are included because the answer is looked up before the handler checks limits, and a limited key must not
@@ -38,7 +38,7 @@ def pending(
     return _pending(parts, scope, principal, salt + body, headers[b"idempotency-key"].decode("latin-1"))
 
 
-def _pending(parts: Parts, scope: MutableMapping[str, Any], principal: Principal, body: bytes, key: str) -> Pending:
+def _pending(parts: Parts, scope: MutableMapping[str, Any], principal: Principal, body: bytes, key: str) -> PendingKey:
     if not _KEY.fullmatch(key):
         problem = Problem("Idempotency-Key", "must be 1 to 255 printable ASCII characters without spaces")
         raise Invalid("The Idempotency-Key is malformed.", code=Code.PARAMETER_INVALID, details=[problem])
@@ -47,7 +47,7 @@ def _pending(parts: Parts, scope: MutableMapping[str, Any], principal: Principal
     for part in (*asked, principal.reach.encode()):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
-    return Pending(
+    return PendingKey(
         org_id=principal.org_id,
         key=key,
         request_hash=digest.hexdigest(),
@@ -55,13 +55,13 @@ def _pending(parts: Parts, scope: MutableMapping[str, Any], principal: Principal
     )
 
 
-async def find(parts: Parts, request: Pending) -> Response | None:
+async def find(parts: Parts, request: PendingKey) -> Response | None:
     """Returns the first answer again, if there is one; raises `Conflict` if the key cannot be replayed."""
     stored = await idempotency.find(parts.database, request)
     return None if stored is None else _replay(stored, request)
 
 
-async def replay(parts: Parts, request: Pending) -> Response:
+async def replay(parts: Parts, request: PendingKey) -> Response:
     """After `Duplicate`: returns the answer of the request that was first."""
     response = await find(parts, request)
     if response is None:
@@ -69,7 +69,7 @@ async def replay(parts: Parts, request: Pending) -> Response:
     return response
 
 
-def _replay(stored: StoredAnswer, request: Pending) -> Response:
+def _replay(stored: StoredAnswer, request: PendingKey) -> Response:
     if stored.request_hash != request.request_hash:
         raise Conflict(
             "This Idempotency-Key was already used for a different request, or by an API key with other "

@@ -17,7 +17,7 @@ from dustrun.outbound.client import OutboundClient
 from dustrun.outbound.commands import NamedCommands
 from dustrun.outbound.configured import ConfiguredAddresses
 from dustrun.records import dataclass
-from dustrun.sandbox import Limits, Sandbox
+from dustrun.sandbox import Sandbox, SandboxLimits
 from dustrun.services.connectors.connections import Connections
 from dustrun.services.runs.resume_links import ResumeLinks, secret_of, shared_secret_of
 from dustrun.services.sharing.election import Leases
@@ -78,7 +78,7 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
     sign_in_http = None if issuer is None else await _open_client(settings, stack, issuer)
     document_http = await _open_client(settings, stack, max_bytes=MOST_BYTES)
     stack.push_async_callback(chains.close)
-    signers, sandbox = Signers(database, vault, settings), Sandbox(Limits.of(settings))
+    signers, sandbox = Signers(database, vault, settings), Sandbox(SandboxLimits.of(settings))
     stack.push_async_callback(signers.close)
     stack.push_async_callback(sandbox.stop)
     writer = Writer(database)

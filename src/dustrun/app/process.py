@@ -20,7 +20,7 @@ from dustrun import log
 from dustrun.api.serving.web_server import listen, make_web_server
 from dustrun.app.composition import compose
 from dustrun.errors import Conflict, Temporary
-from dustrun.sandbox import Limits, Sandbox, missing_layers
+from dustrun.sandbox import Sandbox, SandboxLimits, missing_layers
 from dustrun.settings import Settings
 from dustrun.storage.db import server_file
 from dustrun.storage.secrets.process_hardening import shield_process
@@ -88,7 +88,7 @@ async def _watched_sandbox(settings: Settings) -> AsyncIterator[None]:
     if "engine" not in settings.roles:  # it runs no scripts
         yield
         return
-    checking = asyncio.create_task(check_sandbox(Sandbox(Limits.of(settings)), settings.sandbox_require_all))
+    checking = asyncio.create_task(check_sandbox(Sandbox(SandboxLimits.of(settings)), settings.sandbox_require_all))
     if settings.sandbox_require_all:
         await checking
     try:

@@ -10,11 +10,11 @@ from typing import Any
 
 from dustrun.records import dataclass
 from dustrun.sdk.llm.connection import usd
-from dustrun.sdk.llm.messages import Answer
+from dustrun.sdk.llm.messages import ModelAnswer
 from dustrun.settings import Settings
 
 
-class Exceeded(Exception):
+class BudgetExceeded(Exception):
     """The turn may not go on; `code` says why."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -24,7 +24,7 @@ class Exceeded(Exception):
 
 
 @dataclass(slots=True)
-class Budget:
+class TurnBudget:
     """The use of a turn. `others`: what other turns of its key have cost or reserved today."""
 
     settings: Settings
@@ -45,17 +45,17 @@ class Budget:
 
     def begin_request(self, number: int, others: Decimal, most: Decimal) -> None:
         """Counts the request of a number, which may cost `most`, beside what others of the key have cost or reserved;
-        raises `Exceeded` if there may be no other. In the transaction that stores it, maybe more than once."""
+        raises `BudgetExceeded` if there may be no other. In the transaction that stores it, maybe more than once."""
         if number > self.settings.assistant_requests:
-            raise Exceeded("TOOL_LOOP", f"The model was asked {number - 1} times without an end to it.")
+            raise BudgetExceeded("TOOL_LOOP", f"The model was asked {number - 1} times without an end to it.")
         if self.input_tokens + self.output_tokens >= self.settings.assistant_tokens:
-            raise Exceeded("BUDGET", f"The turn has used its {self.settings.assistant_tokens} tokens.")
+            raise BudgetExceeded("BUDGET", f"The turn has used its {self.settings.assistant_tokens} tokens.")
         self.others = others
         if self.left <= 0:
-            raise Exceeded("BUDGET", "The turn, or the key's day, has used its money.")
+            raise BudgetExceeded("BUDGET", "The turn, or the key's day, has used its money.")
         self.requests, self.reserved = number, min(self.left, most)
 
-    def settle(self, answer: Answer) -> None:
+    def settle(self, answer: ModelAnswer) -> None:
         """Counts what a request has used."""
         self.reserved = Decimal(0)
         self.input_tokens += answer.input_tokens
@@ -68,13 +68,13 @@ class Budget:
         self.reserved = Decimal(0)
 
     def begin_call(self, shown: str) -> None:
-        """Counts a call, failed ones too; raises `Exceeded` after too many, or too many equal ones."""
+        """Counts a call, failed ones too; raises `BudgetExceeded` after too many, or too many equal ones."""
         self.calls += 1
         self.repeated[shown] = self.repeated.get(shown, 0) + 1
         if self.calls > self.settings.assistant_calls:
-            raise Exceeded("TOOL_LOOP", f"The model called tools {self.settings.assistant_calls} times.")
+            raise BudgetExceeded("TOOL_LOOP", f"The model called tools {self.settings.assistant_calls} times.")
         if self.repeated[shown] > 3:
-            raise Exceeded("TOOL_LOOP", "The model made the same call again and again.")
+            raise BudgetExceeded("TOOL_LOOP", "The model made the same call again and again.")
 
     def restore(self, used: Mapping[str, Any], made: Iterable[str]) -> None:
         """Goes on from what a turn had used, as it was stored; `made`: the calls that it had made."""

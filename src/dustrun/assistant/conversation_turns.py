@@ -96,7 +96,7 @@ class Bell:
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class DecisionWaits:
     """Waits for decisions, and writes them into the messages that asked for them."""
 
     database: Database
@@ -343,7 +343,7 @@ class Turns:
 
     async def _go_on(self, turn: TurnRow) -> None:
         """Waits for a person, and goes on with what they decided; the model's key and price may have changed."""
-        waits = Waits(self._database, self._writer, self._bell)
+        waits = DecisionWaits(self._database, self._writer, self._bell)
 
         async def again() -> bool:
             key = await waits.decision(turn)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from dustrun import clock, log
-from dustrun.assistant.budget import Exceeded
+from dustrun.assistant.budget import BudgetExceeded
 from dustrun.assistant.model_access import ModelAccess
 from dustrun.assistant.record import Event, Json, KeyEnded, Record, TurnEnded, cost_of_others
 from dustrun.assistant.toolbox import LaunchQuestion, Toolbox, ToolResult
@@ -19,7 +19,7 @@ from dustrun.errors import Code, DustrunError
 from dustrun.log import mask_text
 from dustrun.records import dataclass
 from dustrun.sdk.llm.connection import ask, most_input
-from dustrun.sdk.llm.messages import Answer, Ask, Called, ModelText, Part, Returned
+from dustrun.sdk.llm.messages import ModelAnswer, ModelQuestion, ModelText, ModelToolCall, Part, ToolReturn
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.read_hosts import spoken_hosts
 from dustrun.storage.data import conversation_turns as turns
@@ -78,16 +78,16 @@ def turn_parts(parts: list[dict[str, Any]]) -> list[Part]:
         if part["type"] == "text":
             found.append(ModelText("assistant", part["text"]))
         elif part["type"] == "tool_call":
-            found.append(Called(part["callId"], part["tool"], part["args"]))
+            found.append(ModelToolCall(part["callId"], part["tool"], part["args"]))
             if part["callId"] not in answered:
-                found.append(Returned(part["callId"], part["tool"], '{"message":"interrupted"}'))
+                found.append(ToolReturn(part["callId"], part["tool"], '{"message":"interrupted"}'))
         elif part["type"] == "tool_result":
-            found.append(Returned(part["callId"], part["tool"], part["content"]))
+            found.append(ToolReturn(part["callId"], part["tool"], part["content"]))
     return found
 
 
 def _size(part: Part) -> int:
-    return len(dumps_text(part.args)) if isinstance(part, Called) else len(part.text)
+    return len(dumps_text(part.args)) if isinstance(part, ModelToolCall) else len(part.text)
 
 
 # The text of an answer while the model writes it: each piece is on disk before it is shown.
@@ -97,7 +97,7 @@ _PAUSE_S: Final = 0.15
 _MOST_CHARS: Final = 60_000
 
 
-class Writing:
+class PartWriter:
     """Grows one part of a message. `masked` hides secrets in a whole text."""
 
     def __init__(self, record: Record, masked: Callable[[str], str]) -> None:
@@ -161,7 +161,7 @@ class Work:
     model: str
     about: str
     spoken: tuple[str, ...]
-    left: tuple[Called, ...] = ()
+    left: tuple[ModelToolCall, ...] = ()
 
 
 async def run(work: Work) -> bool:
@@ -176,7 +176,7 @@ async def ending(record: Record, work: Awaitable[bool]) -> bool:
         return await work
     except TurnEnded:
         record.show()
-    except Exceeded as error:
+    except BudgetExceeded as error:
         await record.finish(error.code, error.message)
     except KeyEnded:
         await record.finish("INTERRUPTED", "The key in whose name the turn ran is no longer valid.")
@@ -201,23 +201,23 @@ async def _carry_on(work: Work) -> bool:
             parts = [{"type": "tool_call", "callId": one.call_id, "tool": one.tool, "args": one.args} for one in calls]
             await work.record.add(parts, [])
         if not calls and answer.stopped_by == "length":
-            raise Exceeded("BUDGET", "The model's answer was cut off at the limit of its length.")
+            raise BudgetExceeded("BUDGET", "The model's answer was cut off at the limit of its length.")
         if not calls:
             await work.record.finish(None)
             return False
 
 
-async def _ask(work: Work) -> Answer:
+async def _ask(work: Work) -> ModelAnswer:
     """One request to the model."""
     turn, budget = work.record.turn, work.record.budget
     parts = await work.database.read(lambda tx: read_history(tx, turn.conversation_id, turn.message_id, turn.key_id))
     offers = tuple(work.toolbox.offers(work.principal))
-    asked = Ask(work.model, SYSTEM + work.about, parts, Decimal(0), _MOST_OUTPUT, tools=offers)
+    asked = ModelQuestion(work.model, SYSTEM + work.about, parts, Decimal(0), _MOST_OUTPUT, tools=offers)
     price = work.access.connection.data.price_of(work.model)
     most = price.cost(most_input(asked), _MOST_OUTPUT)
     await work.record.begin_request(most, cost_of_others)  # what it may cost is on disk before it is asked
     asked = replace(asked, most_usd=budget.reserved)
-    writing = Writing(work.record, work.access.http.masked)
+    writing = PartWriter(work.record, work.access.http.masked)
     try:
         answer = await ask(work.access.http, work.access.connection, asked, writing.add)
     except DustrunError:
@@ -229,16 +229,16 @@ async def _ask(work: Work) -> Answer:
     return answer
 
 
-def _numbered(work: Work, answer: Answer) -> list[Called]:
+def _numbered(work: Work, answer: ModelAnswer) -> list[ModelToolCall]:
     """The calls with ids of our own, since a model may repeat its own, and with arguments of bounded size."""
     found, http = [], work.access.http
     for at, call in enumerate(answer.calls[:_MOST_CALLS_AT_ONCE]):
         args = http.masked_value(call.args) if len(dumps_text(call.args)) <= _MOST_ARGS else "(too large)"
-        found.append(Called(f"c{work.record.budget.requests}-{at + 1}", http.masked(call.tool[:100]), args))
+        found.append(ModelToolCall(f"c{work.record.budget.requests}-{at + 1}", http.masked(call.tool[:100]), args))
     return found
 
 
-async def _carry_out(work: Work, call: Called) -> bool:
+async def _carry_out(work: Work, call: ModelToolCall) -> bool:
     """Makes a call; True if it asked a person, whose decision is its result."""
     work.record.budget.begin_call(dumps_text([call.tool, call.args]))
     started = {"callId": call.call_id, "tool": call.tool, "args": _short(call.args)}
@@ -263,7 +263,7 @@ def returned(call_id: str, tool: str, result: ToolResult) -> tuple[list[Json], l
     return [part], [(TOOL_FINISHED, {"callId": call_id, "ok": result.ok})]
 
 
-async def _call(work: Work, call: Called) -> ToolResult:
+async def _call(work: Work, call: ModelToolCall) -> ToolResult:
     if not isinstance(call.args, dict):
         return ToolResult(False, '{"message":"The arguments must be a JSON object of at most 128 KiB."}')
     record = work.record
@@ -274,7 +274,7 @@ async def _call(work: Work, call: Called) -> ToolResult:
     return await work.toolbox.call(work.principal, call.tool, call.args, record.turn.message_id, ask_person)
 
 
-def _run_of(call: Called, result: ToolResult) -> str | None:
+def _run_of(call: ModelToolCall, result: ToolResult) -> str | None:
     if call.tool != "simulate" or not result.ok:
         return None
     found = loads(result.text).get("runId")

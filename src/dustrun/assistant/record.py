@@ -7,13 +7,13 @@ from decimal import Decimal
 from typing import Any, Final
 
 from dustrun import clock
-from dustrun.assistant.budget import Budget
+from dustrun.assistant.budget import TurnBudget
 from dustrun.assistant.toolbox import LaunchQuestion
 from dustrun.core.stream_events import APPROVAL_REQUESTED, TEXT_DELTA, TURN_FAILED, TURN_FINISHED, TURN_STARTED
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.records import dataclass
 from dustrun.sdk.llm.connection import usd
-from dustrun.sdk.llm.messages import Called
+from dustrun.sdk.llm.messages import ModelToolCall
 from dustrun.services.access import audit
 from dustrun.services.access.principal import Principal
 from dustrun.services.data.conversations import next_message_id
@@ -44,7 +44,7 @@ class TurnEnded(Exception):
 class Record:
     """The writes of one turn."""
 
-    def __init__(self, writer: Writer, wake: Wake, turn: TurnRow, budget: Budget) -> None:
+    def __init__(self, writer: Writer, wake: Wake, turn: TurnRow, budget: TurnBudget) -> None:
         self.turn = turn
         self.budget = budget
         self._writer = writer
@@ -198,11 +198,11 @@ def insert_turn(tx: Tx, principal: Principal, conversation_id: str, asked: TurnR
     return turn
 
 
-def open_calls(parts: list[dict[str, Any]]) -> tuple[Called, ...]:
+def open_calls(parts: list[dict[str, Any]]) -> tuple[ModelToolCall, ...]:
     """The calls that have no result yet."""
     answered = {part["callId"] for part in parts if part["type"] == "tool_result"}
     return tuple(
-        Called(part["callId"], part["tool"], part["args"])
+        ModelToolCall(part["callId"], part["tool"], part["args"])
         for part in parts
         if part["type"] == "tool_call" and part["callId"] not in answered
     )
@@ -214,12 +214,12 @@ def cost_of_others(tx: Tx, turn: TurnRow) -> Decimal:
     return sum(map(Decimal, turns.list_costs(tx, turn.key_id, since, but=turn.message_id)), Decimal(0))
 
 
-def stored_budget(tx: Tx, turn: TurnRow, settings: Settings) -> Budget:
+def stored_budget(tx: Tx, turn: TurnRow, settings: Settings) -> TurnBudget:
     """The use of the turn so far, and what the other turns of its key have cost today."""
     row = turns.find(tx, turn.message_id)
     parts = turns.list_parts(tx, turn.message_id)
     left = {call.call_id for call in open_calls(parts)}
     made = [part for part in parts if part["type"] == "tool_call" and part["callId"] not in left]
-    budget = Budget(settings, cost_of_others(tx, turn))
+    budget = TurnBudget(settings, cost_of_others(tx, turn))
     budget.restore((row or turn).usage, (dumps_text([part["tool"], part["args"]]) for part in made))
     return budget

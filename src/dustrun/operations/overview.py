@@ -16,7 +16,7 @@ from dustrun.records import dataclass
 from dustrun.services import attention
 from dustrun.services.triggers.trying import NextRun
 from dustrun.services.wallets.ledger import LedgerOutflow
-from dustrun.storage.data.attention import Kind, Need
+from dustrun.storage.data.attention import AttentionItem, Kind
 from dustrun.storage.runs.run_lists import RunFilters
 
 noun = Noun("Runs")
@@ -77,7 +77,7 @@ class _Overview:
     counts: dict[str, int]
     moved: LedgerOutflow | None
     next: list[NextRun] | None
-    attention: list[Need]
+    attention: list[AttentionItem]
 
 
 def _counts(overview: _Overview) -> dict[str, int]:

@@ -13,7 +13,7 @@ from dustrun.operations.declaration.fields import Name, Paged
 from dustrun.operations.declaration.operation import ANY_KEY, Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.services.access.paging import Page, page_of
-from dustrun.services.access.passkeys.passkeys import Asked
+from dustrun.services.access.passkeys.passkeys import PasskeyRequest
 from dustrun.storage.access.passkeys import PasskeyRow
 
 noun = Noun("Sessions")
@@ -62,7 +62,7 @@ async def list_passkeys(call: Call, paging: Paged) -> Page[PasskeyRow]:
 
 
 @noun.post("/v1/passkeys/begin", permission=ANY_KEY, answers=PasskeyOptionsAnswer, refusals=[Code.BEARER_NEEDED])
-async def begin_passkey(call: Call) -> Asked:
+async def begin_passkey(call: Call) -> PasskeyRequest:
     """Begin to add a passkey: what to ask the browser for, which has five minutes to answer.
 
     The caller must be a person, with a key of theirs or just signed in: with a passkey, if they have one.

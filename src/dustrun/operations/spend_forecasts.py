@@ -21,7 +21,7 @@ from dustrun.operations.shapes.sources import SpendSourcesAnswer
 from dustrun.operations.shapes.wallets import EXAMPLE_ADDRESS
 from dustrun.operations.shapes.workflows import HELLO
 from dustrun.services.preview.dust_plans import DustPlan, without_addresses
-from dustrun.services.preview.fund_needs import ComparedNeed, FundNeeds, Need, WalletHolding
+from dustrun.services.preview.fund_needs import ComparedNeed, FundNeed, FundNeeds, WalletHolding
 from dustrun.services.workflows.versions import document_of
 
 noun = Noun("Workflows")
@@ -260,7 +260,7 @@ def _requirement(one: ComparedNeed) -> dict[str, Any]:
     }
 
 
-def _balance(need: Need, held: WalletHolding) -> dict[str, Any]:
+def _balance(need: FundNeed, held: WalletHolding) -> dict[str, Any]:
     assert need.coin is not None
     usd = None if held.usd_units is None else format_units(held.usd_units, 18)
     return {

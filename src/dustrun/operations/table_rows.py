@@ -16,7 +16,7 @@ from dustrun.operations.declaration.parts import Call
 from dustrun.operations.tables import TableId
 from dustrun.sdk.tables import TableChange, TableWritten
 from dustrun.services.access.paging import Page
-from dustrun.storage.data.table_rows import Kept
+from dustrun.storage.data.table_rows import StoredRow
 
 noun = Noun("Tables")
 
@@ -107,7 +107,7 @@ async def list_rows(
     sort: Annotated[
         str | None, Field(max_length=64, description="Column to sort by; prefix `-` for descending order.")
     ] = None,
-) -> Page[Kept]:
+) -> Page[StoredRow]:
     """List the rows that match a filter, ordered by primary key or by `sort`."""
     return await call.parts.data.tables.list_rows(call.principal, table_id, _where(where), sort, paging)
 
@@ -159,7 +159,7 @@ async def delete_rows(call: Call, table_id: TableId, body: DeleteRows) -> TableW
     answers=RowAnswer,
     refusals=[Code.TABLE_UNKNOWN, Code.TABLE_ROW_UNKNOWN],
 )
-async def get_row(call: Call, table_id: TableId, key: RowKey) -> Kept:
+async def get_row(call: Call, table_id: TableId, key: RowKey) -> StoredRow:
     """Get one row by its primary key."""
     return await call.parts.data.tables.get_row(call.principal, table_id, key)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from dustrun.core.openapi.operation import ImportedOperation, pin_of, text_of_operation
-from dustrun.core.openapi.reader import Reading, read
+from dustrun.core.openapi.reader import DocumentContent, read
 from dustrun.core.openapi.servers import ServerChoice
 from dustrun.errors import Invalid
 
@@ -50,7 +50,7 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
 
 
-def _known(reading: Reading) -> dict[str, Any]:
+def _known(reading: DocumentContent) -> dict[str, Any]:
     return {
         "name": reading.name,
         "title": reading.title,

@@ -21,7 +21,7 @@ import orjson
 
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, DustrunError, Invalid, Permanent, Problem, Temporary
-from dustrun.sandbox.limits import Limits
+from dustrun.sandbox.limits import SandboxLimits
 
 SAFE_INTEGER = 2**53 - 1
 BigIntegers = list[tuple[list[str | int], str]]
@@ -117,7 +117,7 @@ def invalid(message: str, logs: list[str] | None = None, field: str = "code", li
     return Invalid(message, code=Code.ACTION_INPUT_INVALID, details=details)
 
 
-def over_limit(limit: str, limits: Limits, time_ms: int, logs: list[str] | None = None) -> Invalid:
+def over_limit(limit: str, limits: SandboxLimits, time_ms: int, logs: list[str] | None = None) -> Invalid:
     """The error for an exceeded limit: `time`, `memory` or `output`."""
     if limit == "time":
         lowered = time_ms < limits.time_ms
@@ -136,7 +136,7 @@ def over_limit(limit: str, limits: Limits, time_ms: int, logs: list[str] | None 
     )
 
 
-def input_too_large(size: int, limits: Limits) -> Invalid:
+def input_too_large(size: int, limits: SandboxLimits) -> Invalid:
     """The error for code and input that do not fit into the script's memory."""
     return invalid(
         f"Code and input have {size} bytes; with the setting `sandbox_memory_mb` at {limits.memory_mb} "
@@ -156,7 +156,7 @@ def thrown(head: dict[str, Any], code: str) -> Invalid:
     return invalid(f"The script {verb}: {name}{error['message']}{place}", logs, line=line)
 
 
-def thrown_null(limits: Limits, logs: list[str]) -> Invalid:
+def thrown_null(limits: SandboxLimits, logs: list[str]) -> Invalid:
     """The error for a thrown `null`, which QuickJS also throws when it has too little memory to create an error."""
     return invalid(
         f"The script threw null, or needed more than {limits.memory_mb} MiB of memory, which can look the same; "
@@ -174,7 +174,7 @@ def _line(frames: re.Pattern[str], stack: str, lines: int) -> int | None:
     return None
 
 
-def died(status: int | None, limits: Limits, time_ms: int) -> DustrunError:
+def died(status: int | None, limits: SandboxLimits, time_ms: int) -> DustrunError:
     """The error for a process that ended before it answered, derived from its exit status."""
     number = -status if status is not None and status < 0 else None
     if number in _TIME_SIGNALS:

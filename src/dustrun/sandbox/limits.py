@@ -10,7 +10,7 @@ LOG_CHARS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SandboxLimits:
     """The four settings of the sandbox, and the limits derived from them."""
 
     time_ms: int = 1000
@@ -19,7 +19,7 @@ class Limits:
     processes: int = 2
 
     @classmethod
-    def of(cls, settings: Settings) -> Limits:
+    def of(cls, settings: Settings) -> SandboxLimits:
         """The limits of the settings."""
         return cls(
             time_ms=settings.sandbox_time_ms,

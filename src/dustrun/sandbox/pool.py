@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from dustrun.errors import Temporary
-from dustrun.sandbox.limits import Limits
+from dustrun.sandbox.limits import SandboxLimits
 from dustrun.sandbox.process import Broken, Process, TooSlow
 
 # Fair queueing when all slots are taken: organisations take turns, so that one with many scripts delays only itself.
@@ -63,7 +63,7 @@ START_ATTEMPTS = 3
 class Pool:
     """Starts processes on demand, keeps the clean ones and kills the others."""
 
-    def __init__(self, limits: Limits, command: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, limits: SandboxLimits, command: Callable[[], Sequence[str]]) -> None:
         self._limits = limits
         self._command = command
         self._turns = FairSlots(limits.processes)

@@ -19,7 +19,7 @@ from typing import TypeVar
 import orjson
 
 from dustrun.errors import Temporary
-from dustrun.sandbox.limits import Limits
+from dustrun.sandbox.limits import SandboxLimits
 
 START_S = 20.0
 AGAIN_S = 3.0
@@ -36,7 +36,7 @@ class TooSlow(Exception):
     """The wall-clock limit was exceeded."""
 
 
-def command(limits: Limits) -> tuple[str, ...]:
+def command(limits: SandboxLimits) -> tuple[str, ...]:
     """The worker's command line: isolated mode, no installed packages except the engine's file. Raises `Temporary`."""
     spec = importlib.util.find_spec("_quickjs")
     if spec is None or spec.origin is None:

@@ -13,7 +13,7 @@ from dustrun.core.values import exact_json
 from dustrun.records import dataclass
 from dustrun.sandbox import exchange
 from dustrun.sandbox.exchange import decode_value, encode_input
-from dustrun.sandbox.limits import LOG_CHARS, LOG_LINES, Limits
+from dustrun.sandbox.limits import LOG_CHARS, LOG_LINES, SandboxLimits
 from dustrun.sandbox.pool import Pool
 from dustrun.sandbox.process import Broken, Process, TooSlow, command
 from dustrun.sdk.context import ScriptResult
@@ -35,7 +35,7 @@ _WATCH = metrics.Watch(
 class Sandbox:
     """Owns the pool of processes, which start at first use; `stop` ends them."""
 
-    def __init__(self, limits: Limits, worker: Callable[[], Sequence[str]] | None = None) -> None:
+    def __init__(self, limits: SandboxLimits, worker: Callable[[], Sequence[str]] | None = None) -> None:
         self.limits = limits
         self._pool = Pool(limits, worker or (lambda: command(limits)))
 
@@ -117,7 +117,7 @@ class Job:
     now_ms: int
     seed: str
 
-    def frames(self, limits: Limits) -> tuple[bytes, bytes, bytes]:
+    def frames(self, limits: SandboxLimits) -> tuple[bytes, bytes, bytes]:
         """The three frames of a job: set-up, code and input. Raises `Invalid` for values that cannot be passed."""
         try:
             text, bigints = encode_input(self.input)
@@ -128,7 +128,7 @@ class Job:
             raise exchange.input_too_large(len(code) + len(text), limits)
         return self._setup(limits, bigints), code, text
 
-    def _setup(self, limits: Limits, bigints: Any) -> bytes:
+    def _setup(self, limits: SandboxLimits, bigints: Any) -> bytes:
         digest = hashlib.sha256(self.seed.encode()).digest()
         return orjson.dumps(
             {
@@ -185,7 +185,7 @@ def _all_text(value: Any, *names: str) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in names)
 
 
-def _result(head: dict[str, Any], value: bytes, job: Job, limits: Limits) -> ScriptResult:
+def _result(head: dict[str, Any], value: bytes, job: Job, limits: SandboxLimits) -> ScriptResult:
     logs = head.get("logs", [])
     if "limit" in head:
         raise exchange.over_limit(head["limit"], limits, job.time_ms)
@@ -206,7 +206,7 @@ def _result(head: dict[str, Any], value: bytes, job: Job, limits: Limits) -> Scr
         raise exchange.invalid(f"The script's return value cannot be stored: {error}.", logs) from None
 
 
-def _refused(refused: dict[str, str], logs: list[str], job: Job, limits: Limits) -> Exception:
+def _refused(refused: dict[str, str], logs: list[str], job: Job, limits: SandboxLimits) -> Exception:
     if refused["kind"] == "output":
         return exchange.over_limit("output", limits, job.time_ms, logs)
     return exchange.invalid(f"The script's {refused['message']}.", logs)

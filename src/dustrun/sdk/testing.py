@@ -45,7 +45,7 @@ ScriptAnswer = ScriptResult | Exception | Callable[[str, Any], ScriptResult]
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class LogEntry:
     """One log entry of the action."""
 
     message: str
@@ -181,7 +181,7 @@ class FakeContext:
         connection: Connection | None = None,
         tables: Iterable[Iterable[dict[str, Any]]] = (),
     ) -> None:
-        self.logs: list[Logged] = []
+        self.logs: list[LogEntry] = []
         self.reports: list[Progress] = []
         self._http = FakeHttp(responses)
         self._script = FakeScript(scripts)
@@ -265,7 +265,7 @@ class FakeContext:
 
     def log(self, message: str, *, level: str = "info", data: Any = None) -> None:
         """Records the entry in `logs`."""
-        self.logs.append(Logged(message, level, data))
+        self.logs.append(LogEntry(message, level, data))
 
     def progress(self, message: str, *, percent: int | None = None) -> None:
         """Records the report in `reports`."""

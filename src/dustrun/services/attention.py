@@ -15,7 +15,7 @@ from dustrun.errors import DustrunError
 from dustrun.services.access.principal import Principal
 from dustrun.storage.access import keys
 from dustrun.storage.data import attention
-from dustrun.storage.data.attention import Need
+from dustrun.storage.data.attention import AttentionItem
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -50,14 +50,16 @@ async def measure(database: Database, data_dir: Path) -> None:
         _FREE.set(shutil.disk_usage(data_dir).free)
 
 
-async def list_for(principal: Principal, database: Database, data_dir: Path, low_bytes: int = _LOW_BYTES) -> list[Need]:
+async def list_for(
+    principal: Principal, database: Database, data_dir: Path, low_bytes: int = _LOW_BYTES
+) -> list[AttentionItem]:
     """The states that need a person, as far as the key may see them; the worse first, at most 50."""
     found = await database.read(lambda tx: attention.list_of(tx, principal.org_id))
     disk = await asyncio.to_thread(_disk, data_dir, low_bytes) if principal.may("metrics:read") else []
     return [*disk, *(one for one in found if _may_see(principal, one))][:_SHOWN]
 
 
-def _may_see(principal: Principal, need: Need) -> bool:
+def _may_see(principal: Principal, need: AttentionItem) -> bool:
     area = need.kind.partition("-")[0]
     if not principal.may(_SEEN_WITH[area]):
         return False
@@ -100,9 +102,9 @@ def _said(free: int) -> str:
     return f"{free >> 20} MiB are free on the disk with the data folder; a full disk stops every run."
 
 
-def _disk(data_dir: Path, low_bytes: int) -> list[Need]:
+def _disk(data_dir: Path, low_bytes: int) -> list[AttentionItem]:
     """Concerns the server and no organisation, so those see it who may see the server's metrics."""
     with contextlib.suppress(OSError):
         if (free := shutil.disk_usage(data_dir).free) < low_bytes:
-            return [Need(_DISK, None, None, None, "", clock.now_ms(), _said(free))]
+            return [AttentionItem(_DISK, None, None, None, "", clock.now_ms(), _said(free))]
     return []

@@ -18,7 +18,7 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, Permanent, Refused, Temporary
 from dustrun.sdk import Connection
 from dustrun.sdk.llm.connection import ask
-from dustrun.sdk.llm.messages import Ask, Called, ModelText, Returned, ToolOffer
+from dustrun.sdk.llm.messages import ModelQuestion, ModelText, ModelToolCall, ToolOffer, ToolReturn
 from outbound.loopback import client
 from testkit.model_server import ModelServer, Reply, serving_model, texts
 
@@ -177,9 +177,9 @@ async def test_slow_server_ends_after_the_timeout() -> None:
 async def test_tools_and_their_results_keep_exact_arguments(protocol: str) -> None:
     reply = Reply(calls=(("pay", {"to": "a", "n": 3}), ("look", {})))
     offer = ToolOffer("pay", "Pays.", {"type": "object", "properties": {"to": {"type": "string"}}})
-    history = (ModelText("user", "pay"), Called("c1", "pay", {"to": "b"}), Returned("c1", "pay", "done"))
+    history = (ModelText("user", "pay"), ModelToolCall("c1", "pay", {"to": "b"}), ToolReturn("c1", "pay", "done"))
     async with serving_model(reply) as server, client() as http:
-        asked = Ask("small", "Be brief.", history, Decimal(1), 100, tools=(offer,))
+        asked = ModelQuestion("small", "Be brief.", history, Decimal(1), 100, tools=(offer,))
         found = await ask(http, connection(server, protocol), asked)
         assert [(one.tool, one.args) for one in found.calls] == [("pay", {"to": "a", "n": 3}), ("look", {})]
         assert found.stopped_by == "tools"
@@ -188,7 +188,7 @@ async def test_tools_and_their_results_keep_exact_arguments(protocol: str) -> No
 
 async def test_arguments_that_are_no_json_are_kept_as_text() -> None:
     async with serving_model(Reply(calls=(("pay", '{"to": '),))) as server, client() as http:
-        asked = Ask("small", "", (ModelText("user", "pay"),), Decimal(1), 100)
+        asked = ModelQuestion("small", "", (ModelText("user", "pay"),), Decimal(1), 100)
         assert [one.args for one in (await ask(http, connection(server), asked)).calls] == ['{"to": ']
 
 
@@ -212,7 +212,7 @@ def test_bad_input_is_refused(payload: dict[str, Any]) -> None:
 async def test_fractions_in_schemas_of_tools_reach_the_model(protocol: str) -> None:
     async with serving_model(Reply("ok")) as server, client() as http:
         schema = {"type": "object", "properties": {"share": {"type": "number", "minimum": Decimal("0.25")}}}
-        asked = Ask("small", "s", (ModelText("user", "x"),), Decimal(1), 100, (ToolOffer("t", "a", schema),))
+        asked = ModelQuestion("small", "s", (ModelText("user", "x"),), Decimal(1), 100, (ToolOffer("t", "a", schema),))
         await ask(http, connection(server, protocol), asked)
         assert '"minimum":0.25' in server.asked[0].raw.decode().replace(" ", "")
 

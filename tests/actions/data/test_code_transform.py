@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from dustrun.actions.data.code_transform import Input, Output, code_transform
-from dustrun.sandbox import Limits, Sandbox
+from dustrun.sandbox import Sandbox, SandboxLimits
 from dustrun.sdk import Context, Effect, Script
 
 
@@ -20,7 +20,7 @@ class OnlyScript:
 
 @pytest.fixture
 async def ctx() -> AsyncIterator[Context]:
-    sandbox = Sandbox(Limits())
+    sandbox = Sandbox(SandboxLimits())
     yield cast(Context, OnlyScript(sandbox.script(tenant="org_a", now_ms=0, seed="key")))
     await sandbox.stop()
 

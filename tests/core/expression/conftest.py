@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.expression import Function, Lazy, Limits, parse_expression, parse_template
+from dustrun.core.expression import EvaluationLimits, Function, Lazy, parse_expression, parse_template
 
 
 class Shelf(Lazy):
@@ -69,8 +69,8 @@ Evaluate = Callable[..., Any]
 def evaluate() -> Evaluate:
     """`evaluate("a + b", item=…)`: a bare expression in the usual world."""
 
-    def run(text: str, limits: Limits | None = None, **roots: Any) -> Any:
-        return parse_expression(text).evaluate(make_world(**roots), limits or Limits())
+    def run(text: str, limits: EvaluationLimits | None = None, **roots: Any) -> Any:
+        return parse_expression(text).evaluate(make_world(**roots), limits or EvaluationLimits())
 
     return run
 
@@ -79,8 +79,8 @@ def evaluate() -> Evaluate:
 def render() -> Evaluate:
     """`render("Hi {{$item}}", item=…)`: a template in the usual world."""
 
-    def run(text: str, limits: Limits | None = None, **roots: Any) -> Any:
-        return parse_template(text).evaluate(make_world(**roots), limits or Limits())
+    def run(text: str, limits: EvaluationLimits | None = None, **roots: Any) -> Any:
+        return parse_template(text).evaluate(make_world(**roots), limits or EvaluationLimits())
 
     return run
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.expression import ExpressionError, Lazy, Limits, parse_expression, parse_template
+from dustrun.core.expression import EvaluationLimits, ExpressionError, Lazy, parse_expression, parse_template
 
 Evaluate = Callable[..., Any]
 
 
-def refusal(evaluate: Evaluate, text: str, limits: Limits | None = None, **roots: Any) -> ExpressionError:
+def refusal(evaluate: Evaluate, text: str, limits: EvaluationLimits | None = None, **roots: Any) -> ExpressionError:
     """The error of an expression that must fail, quickly, and carry nothing of the host."""
     started = time.process_time()
     with pytest.raises(ExpressionError) as caught:
@@ -270,10 +270,10 @@ def test_limit_cannot_be_absorbed(evaluate: Evaluate) -> None:
 
 
 def test_limits_of_the_caller_hold(evaluate: Evaluate) -> None:
-    assert refusal(evaluate, "[1,2,3].map(x, x)", Limits(steps=5)).kind == "limit"
-    assert refusal(evaluate, "[[[1]]]", Limits(depth=2)).kind == "limit"
-    assert refusal(evaluate, "'abc' + 'def'", Limits(size=5)).kind == "limit"
-    assert refusal(evaluate, "255 * 255", Limits(integer_bits=8)).kind == "limit"
+    assert refusal(evaluate, "[1,2,3].map(x, x)", EvaluationLimits(steps=5)).kind == "limit"
+    assert refusal(evaluate, "[[[1]]]", EvaluationLimits(depth=2)).kind == "limit"
+    assert refusal(evaluate, "'abc' + 'def'", EvaluationLimits(size=5)).kind == "limit"
+    assert refusal(evaluate, "255 * 255", EvaluationLimits(integer_bits=8)).kind == "limit"
 
 
 def test_parser_keeps_no_state_between_failures() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dustrun.core.expression import ExpressionError, ExpressionErrors, Limits, compile_value, parse_template
+from dustrun.core.expression import EvaluationLimits, ExpressionError, ExpressionErrors, compile_value, parse_template
 from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions import FUNCTIONS
 from dustrun.core.expression.macros import NAMES
@@ -23,7 +23,7 @@ from testkit.examples import examples
 
 Evaluate = Callable[..., Any]
 
-SMALL = Limits(steps=5_000, size=20_000, integer_bits=2048)
+SMALL = EvaluationLimits(steps=5_000, size=20_000, integer_bits=2048)
 
 names = st.from_regex(r"\$?[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True).filter(
     lambda name: name not in RESERVED | {"true", "false", "null", "in"}

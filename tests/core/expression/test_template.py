@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.expression import ExpressionError, Function, Lazy, Limits, parse_expression, parse_template
+from dustrun.core.expression import EvaluationLimits, ExpressionError, Function, Lazy, parse_expression, parse_template
 
 Evaluate = Callable[..., Any]
 
@@ -174,7 +174,7 @@ def test_lazy_root_becomes_a_plain_map(render: Evaluate) -> None:
 
 def test_text_larger_than_the_limit_is_refused(render: Evaluate) -> None:
     with pytest.raises(ExpressionError) as caught:
-        render("{{$item}}{{$item}}", Limits(size=150), item="x" * 100)
+        render("{{$item}}{{$item}}", EvaluationLimits(size=150), item="x" * 100)
     assert caught.value.kind == "limit"
 
 

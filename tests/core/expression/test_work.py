@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.expression import CompiledValue, ExpressionError, Limits, compile_value
+from dustrun.core.expression import CompiledValue, EvaluationLimits, ExpressionError, compile_value
 from dustrun.core.expression.functions import FUNCTIONS
 from dustrun.core.expression.functions.table import FunctionSpec, Parameter
 from dustrun.core.expression.values import Duration, Timestamp
@@ -49,7 +49,7 @@ KINDS = {
     "span": ["string", "duration"],
     "data": ["string", "bytes"],
 }  # fmt: skip
-FEW = Limits(steps=20_000)
+FEW = EvaluationLimits(steps=20_000)
 """A fifth of the budget, for a fifth of the time."""
 PARTS = 4
 """A change tries a quarter of the inputs of each function."""

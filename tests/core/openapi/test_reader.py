@@ -10,7 +10,7 @@ import pytest
 from dustrun.core.json_schema.check import PayloadCheck
 from dustrun.core.json_schema.schema import check_schema
 from dustrun.core.openapi.operation import pin_of, read_operation, text_of_operation
-from dustrun.core.openapi.reader import Reading, read
+from dustrun.core.openapi.reader import DocumentContent, read
 from dustrun.core.openapi.request import build_request
 from dustrun.core.openapi.servers import ServerChoice
 from dustrun.errors import Invalid
@@ -29,7 +29,7 @@ def document(paths: Json, **more: Any) -> Json:
     }
 
 
-def reading(value: Json | str, **more: Any) -> Reading:
+def reading(value: Json | str, **more: Any) -> DocumentContent:
     return read((value if isinstance(value, str) else json.dumps(value)).encode(), **more)
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from dustrun.core.triggers.event import TriggerEvent
-from dustrun.core.triggers.limits import Admit, Limits, decide
+from dustrun.core.triggers.limits import Admit, StartLimits, decide
 
-FREE = Limits("active", None, None, None)
+FREE = StartLimits("active", None, None, None)
 
 
 def test_without_limits_every_event_starts_a_run() -> None:
@@ -33,7 +33,7 @@ def test_the_last_run_is_taken_once() -> None:
         (replace(FREE, cooldown_ms=1000, last_triggered_at=9000), "cooldown"),
     ],
 )
-def test_an_event_is_skipped_with_its_reason(limits: Limits, reason: str) -> None:
+def test_an_event_is_skipped_with_its_reason(limits: StartLimits, reason: str) -> None:
     assert getattr(decide(limits, 1003), "reason", None) == reason
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from dustrun.errors import Conflict
 from dustrun.services.access import idempotency
-from dustrun.services.access.idempotency import Answer, Duplicate, Pending
+from dustrun.services.access.idempotency import Answer, Duplicate, PendingKey
 from dustrun.storage.access import organizations
 from dustrun.storage.access.organizations import OrganizationRow
 from dustrun.storage.db import migrate
@@ -31,9 +31,9 @@ async def store(store_url: str) -> AsyncIterator[tuple[Database, Writer]]:
     database.close()
 
 
-def _pending(request_hash: str = "h") -> Pending:
+def _pending(request_hash: str = "h") -> PendingKey:
     shape = lambda row: Answer(200, row.id.encode(), row.id)  # noqa: E731
-    return Pending("org_1", "key", request_hash, 1000_000, answer=shape)
+    return PendingKey("org_1", "key", request_hash, 1000_000, answer=shape)
 
 
 def _unit(tx: Tx) -> OrganizationRow:

@@ -40,7 +40,7 @@ from dustrun.sdk import Context, Effect, Fields, Origin, action
 from dustrun.sdk.context import ToolAnswer
 from dustrun.sdk.fields import raw
 from dustrun.sdk.llm.connection import ModelName, Usd, ask, usd
-from dustrun.sdk.llm.messages import Answer, Ask, Called, ModelText, Part, Returned, ToolOffer
+from dustrun.sdk.llm.messages import ModelAnswer, ModelQuestion, ModelText, ModelToolCall, Part, ToolOffer, ToolReturn
 from dustrun.sdk.threads import run_beside, run_sized
 
 # What is said between a node and its model: questions, answers, and the calls of tools between them.
@@ -72,7 +72,7 @@ class Talk:
     tools: Sequence[ModelTool]
     parts: list[Part]
     answer_schema: dict[str, Any] | None = None
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[ModelAnswer] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
     offers: tuple[ToolOffer, ...] = ()
 
@@ -87,19 +87,21 @@ class Talk:
             offered = await self.ctx.model_tools.offers(self.tools)
             self.offers = tuple(ToolOffer(one.name, one.about, one.schema) for one in offered)
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> ModelAnswer:
         """One request, within what is left of the money."""
         most, left = self.most, self.most.usd - self.cost
         parts = tuple(self.parts)
         schema = self.answer_schema if self.ctx.connection.data.holds_schema else None
-        asked = Ask(self.model, self.system, parts, left, most.output_tokens, self.offers, most.timeout_s, schema)
+        asked = ModelQuestion(
+            self.model, self.system, parts, left, most.output_tokens, self.offers, most.timeout_s, schema
+        )
         await self.ctx.model_tokens.need()
         answer = await ask(self.ctx.http, self.ctx.connection, asked)
         await self.ctx.model_tokens.add(answer.input_tokens + answer.output_tokens)
         self.answers.append(answer)
         return answer
 
-    async def call(self, answer: Answer) -> None:
+    async def call(self, answer: ModelAnswer) -> None:
         """Carries out the calls of an answer; raises `Refused` when there are too many."""
         if not self.tools:
             raise Permanent("The model called a tool, and it has none.", code=Code.LLM_OUTPUT_INVALID)
@@ -109,7 +111,8 @@ class Talk:
         begun = len(self.calls) + 1
         # ids of our own, since a model may repeat its own
         called = [
-            Called(f"c{number}", one.tool[:_MOST_NAME], one.args) for number, one in enumerate(answer.calls, begun)
+            ModelToolCall(f"c{number}", one.tool[:_MOST_NAME], one.args)
+            for number, one in enumerate(answer.calls, begun)
         ]
         self.parts += [*([ModelText("assistant", answer.text)] if answer.text else []), *called]
         for one in called:
@@ -117,9 +120,9 @@ class Talk:
             self.ctx.log(f'The model called the tool "{one.tool}"{"" if found.ok else ", which failed"}.')
             shown = one.args if len(dumps_text(one.args)) <= _MOST_SHOWN else "(too large to show)"
             self.calls.append({"tool": one.tool, "args": shown, "ok": found.ok, "result": found.text[:_MOST_SHOWN]})
-            self.parts.append(Returned(one.call_id, one.tool, found.text))
+            self.parts.append(ToolReturn(one.call_id, one.tool, found.text))
 
-    async def _answer(self, call: Called) -> ToolAnswer:
+    async def _answer(self, call: ModelToolCall) -> ToolAnswer:
         tool = next((one for one in self.tools if one.called == call.tool), None)
         if tool is None:
             names = ", ".join(one.called for one in self.tools)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dustrun.actions.data.items import ITEM, FieldPath, Keyed, keyed, refuse
+from dustrun.actions.data.items import ITEM, FieldPath, KeyedItem, keyed, refuse
 from dustrun.sdk import Fields
 
 
@@ -33,7 +33,7 @@ class Output(Fields):
     index: int | None = Field(description="Its index in the list, from 0.")
 
 
-def find(input: Input, choose: Callable[..., Keyed]) -> Output:
+def find(input: Input, choose: Callable[..., KeyedItem]) -> Output:
     """`choose` is `min` or `max`; both return the first of equal items."""
     entries = keyed(input.array, input.field, numeric=input.numeric, lenient=input.on_missing == "drop")
     present = [entry for entry in entries if entry.key is not None]

@@ -20,14 +20,14 @@ from pydantic import Field, field_validator, model_validator
 
 from dustrun.actions.data.items import ITEM, MISSING, FieldPath, need, parse_path, reach, refuse
 from dustrun.core.expression.fault import Fault, suggest
-from dustrun.core.expression.values import Limits, Meter
+from dustrun.core.expression.values import EvaluationLimits, Meter
 from dustrun.core.workflow.condition import OPERATORS
 from dustrun.sdk import Context, Effect, Fields, action
 
 _CONNECTIVES: Final = ("$and", "$or")
 _EXISTENCE: Final = frozenset({"$exists", "$notExists"})
 _MOST_LEVELS: Final = 32
-_LIMITS: Final = Limits(steps=250_000)
+_LIMITS: Final = EvaluationLimits(steps=250_000)
 
 Operator = Literal[
     "$eq",

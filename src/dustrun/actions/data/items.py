@@ -109,7 +109,7 @@ def kind_of(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Keyed:
+class KeyedItem:
     """An item, its index, and its sort key; None for null and for a missing field."""
 
     key: Any
@@ -117,14 +117,14 @@ class Keyed:
     index: int
 
 
-def keyed(array: Sequence[Any], field: str, *, numeric: bool, lenient: bool) -> list[Keyed]:
+def keyed(array: Sequence[Any], field: str, *, numeric: bool, lenient: bool) -> list[KeyedItem]:
     """Every item with its key, all of one type; raises `Invalid`. `lenient`: a missing field counts as null."""
     path = parse_path(field)
-    found: list[Keyed] = []
+    found: list[KeyedItem] = []
     for index, item in enumerate(array):
         value = reach(item, path) if lenient else need(item, index, field)
         key = None if value is MISSING or value is None else _key(value, index, field, numeric)
-        found.append(Keyed(key, item, index))
+        found.append(KeyedItem(key, item, index))
     _refuse_mixed(found, field)
     return found
 
@@ -140,7 +140,7 @@ def _key(value: Any, index: int, field: str, numeric: bool) -> Any:
     return value
 
 
-def _refuse_mixed(found: Sequence[Keyed], field: str) -> None:
+def _refuse_mixed(found: Sequence[KeyedItem], field: str) -> None:
     first = next((entry for entry in found if entry.key is not None), None)
     for entry in found:
         if first is not None and entry.key is not None and kind_of(entry.key) != kind_of(first.key):

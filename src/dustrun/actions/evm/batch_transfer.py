@@ -62,7 +62,7 @@ class Input(Fields):
         return self
 
 
-class Paid(Fields):
+class PaidRow(Fields):
     """The result of one row."""
 
     key: str = Field(description="The payment's key.")
@@ -84,7 +84,7 @@ class Output(Fields):
     total: str = Field(description="Total, in base units.")
     total_formatted: str = Field(description="Total, in whole tokens.")
     total_fee: str = Field(description="Total fees, in base units of the native coin.")
-    rows: list[Paid] = Field(description="The rows, in order.")
+    rows: list[PaidRow] = Field(description="The rows, in order.")
 
 
 def _item(row: Row, place: int) -> str:
@@ -134,11 +134,11 @@ def _intent(chain: Chain, coin: Coin, sender: str, row: Row, place: int) -> Inte
     )
 
 
-def _paid(coin: Coin, row: Row, place: int, receipt: Receipt) -> Paid:
+def _paid(coin: Coin, row: Row, place: int, receipt: Receipt) -> PaidRow:
     received = row.amount
     if coin.token is not None and erc20.transfers(receipt.logs, coin.token):
         received = erc20.total(receipt.logs, coin.token, recipient=row.recipient)
-    return Paid(
+    return PaidRow(
         key=row.key or str(place),
         recipient=row.recipient,
         amount=str(row.amount),

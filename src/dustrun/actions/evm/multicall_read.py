@@ -19,7 +19,7 @@ from dustrun.sdk import Context, Effect, Fields, Origin, action
 from dustrun.sdk.chain import CallResult, Chain, ChainCall
 
 
-class Call(CallFields):
+class ContractCall(CallFields):
     """One call."""
 
     allow_failure: bool = Field(False, description="Whether the node continues if this call reverts.")
@@ -29,10 +29,10 @@ class Input(Fields):
     """The calls to make."""
 
     chain_id: ChainId
-    calls: list[Call] = Field(min_length=1, max_length=500, description="The calls, in order.")
+    calls: list[ContractCall] = Field(min_length=1, max_length=500, description="The calls, in order.")
 
 
-class Answer(Fields):
+class CallOutcome(Fields):
     """The result of one call."""
 
     success: bool = Field(description="Whether it succeeded.")
@@ -44,22 +44,24 @@ class Answer(Fields):
 class Output(Fields):
     """The results."""
 
-    results: list[Answer] = Field(description="The results, in the order of the calls.")
+    results: list[CallOutcome] = Field(description="The results, in the order of the calls.")
     failed: int = Field(description="Number of calls that reverted.")
 
 
-async def _answer(chain: Chain, call: Call, place: int, asked: tuple[Function, ChainCall], found: CallResult) -> Answer:
+async def _answer(
+    chain: Chain, call: ContractCall, place: int, asked: tuple[Function, ChainCall], found: CallResult
+) -> CallOutcome:
     function, request = asked
     at = f"calls[{place}]."
     if not found.is_success:
         if not call.allow_failure:
             await chain.call(request)
             raise Temporary(f"calls[{place}] reverted in the batch but not alone: the chain has advanced since.")
-        return Answer(success=False, value=None, values={}, data=f"0x{found.data.hex()}")
+        return CallOutcome(success=False, value=None, values={}, data=f"0x{found.data.hex()}")
     if not found.data and function.outputs:
         await check_code(chain, call.contract, f"{at}contract")
     value, values = show_result(function, found.data, f"{at}function")
-    return Answer(success=True, value=value, values=values, data=f"0x{found.data.hex()}")
+    return CallOutcome(success=True, value=value, values=values, data=f"0x{found.data.hex()}")
 
 
 @action(

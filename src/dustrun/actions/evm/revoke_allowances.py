@@ -31,7 +31,7 @@ class Input(Fields):
     unlimited_only: bool = Field(False, description="Whether allowances with a bound stay.")
 
 
-class Revoked(Fields):
+class RevokedAllowance(Fields):
     """One allowance that was set to zero."""
 
     kind: Literal["erc20", "collection", "permit2"] = Field(description="What kind of allowance it was.")
@@ -44,7 +44,7 @@ class Revoked(Fields):
 class Output(Fields):
     """The revoked allowances, and those left."""
 
-    revoked: list[Revoked] = Field(description="The allowances that were set to zero.")
+    revoked: list[RevokedAllowance] = Field(description="The allowances that were set to zero.")
     count: int = Field(description="How many.")
     left: int = Field(description=f"Matching allowances beyond the {MOST} of one node; run it again.")
     unread: list[str] = Field(description="Contracts that did not say what they allow.")
@@ -53,7 +53,7 @@ class Output(Fields):
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
     """Adds the hashes to what was planned."""
     hashes = [receipt.hash for receipt in spent.receipts]
-    revoked = [Revoked(**one, hash=hash) for one, hash in zip(spend.notes["revoked"], hashes, strict=True)]
+    revoked = [RevokedAllowance(**one, hash=hash) for one, hash in zip(spend.notes["revoked"], hashes, strict=True)]
     left, unread = spend.notes["left"], spend.notes["unread"]
     return Output(revoked=revoked, count=len(revoked), left=left, unread=unread)
 

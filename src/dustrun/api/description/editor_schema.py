@@ -21,7 +21,7 @@ from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import TESTS_ONLY
 from dustrun.core.workflow.specs import NodeSpec
 from dustrun.records import dataclass
-from dustrun.services.workflows.import_export import FORMAT, Reference
+from dustrun.services.workflows.import_export import FORMAT, FileReference
 
 Json = dict[str, Any]
 _EXPRESSION = {"$ref": "#/$defs/Expression"}
@@ -42,7 +42,7 @@ class _Type:
 
 def build(catalog: Catalog, file: type[BaseModel]) -> Json:
     """The schema of a definition and of the files that hold one; `file` is the model of a file's settings."""
-    models = [(model, "validation") for model in (Definition, file, Reference)]
+    models = [(model, "validation") for model in (Definition, file, FileReference)]
     _, shared = models_json_schema(models, by_alias=True)  # type: ignore[arg-type]
     defs: Json = shared["$defs"]
     defs["WorkflowFile"] = _file_schema(defs.pop(file.__name__))

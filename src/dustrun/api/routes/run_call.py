@@ -20,7 +20,7 @@ from dustrun.operations.declaration.parts import Parts, parts_of
 from dustrun.operations.runs import GATE, STARTING
 from dustrun.operations.shapes.runs import RunBody, RunIdAnswer, request_of
 from dustrun.sdk.threads import run_sized
-from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current
+from dustrun.services.access.idempotency import Answer, Duplicate, PendingKey, current
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
 
@@ -80,7 +80,7 @@ async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _run_once(
-    pending: Pending,
+    pending: PendingKey,
     principal: Principal,
     workflow_id: str,
     document: Any,

@@ -20,9 +20,9 @@ from dustrun.operations.declaration.operation import ANY_KEY, PUBLIC, Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.operations.passkeys import Credential, PasskeyOptionsAnswer
 from dustrun.operations.people import PersonSessionAnswer
-from dustrun.services.access.oidc.sign_in import ATTEMPT_MS, Answered, SignIns
+from dustrun.services.access.oidc.sign_in import ATTEMPT_MS, SignInReply, SignIns
 from dustrun.services.access.paging import Page, page_of
-from dustrun.services.access.passkeys.passkeys import Asked
+from dustrun.services.access.passkeys.passkeys import PasskeyRequest
 from dustrun.services.access.rate_limits import Excess, network_of
 from dustrun.services.access.sessions import NewLink, NewSession, OpenSession
 from dustrun.storage.access.keys import KeyRow
@@ -231,7 +231,7 @@ async def finish_sign_in(call: Call, request: Request, body: FinishSignIn) -> Re
     auth.check_own_page(request.scope, parts.settings)
     parts.access.wrong_keys.check(request.client.host if request.client else "", ids.secret_hash(body.state))
     name = f"{await parts.access.sessions.name()}_signin"
-    answered = Answered(
+    answered = SignInReply(
         state=body.state,
         code=None if body.code is None else body.code.get_secret_value(),
         issuer=body.iss,
@@ -250,7 +250,7 @@ async def finish_sign_in(call: Call, request: Request, body: FinishSignIn) -> Re
     answers=PasskeyOptionsAnswer,
     refusals=[Code.CROSS_SITE, Code.RATE_LIMITED],
 )
-async def begin_passkey_sign_in(call: Call, request: Request) -> Asked:
+async def begin_passkey_sign_in(call: Call, request: Request) -> PasskeyRequest:
     """Begin to sign in with a passkey: what to ask the browser for, which has five minutes to answer."""
     parts = call.parts
     auth.check_own_page(request.scope, parts.settings)

@@ -241,7 +241,7 @@ def watch(
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RunRequest:
     """The request that starts a run: path and body."""
 
     path: str
@@ -301,10 +301,10 @@ def run(
         raise typer.Exit(_watch(client, call, as_json, detach_on_wait))
 
 
-def call_for(client: Client, workflow: str, body: dict[str, Any]) -> Call:
+def call_for(client: Client, workflow: str, body: dict[str, Any]) -> RunRequest:
     """Builds the request that runs a saved workflow or an unsaved file."""
     if not is_file(workflow):
-        return Call(f"/v1/workflows/{segment(workflow_id(client, workflow))}/run", body)
+        return RunRequest(f"/v1/workflows/{segment(workflow_id(client, workflow))}/run", body)
     if "version" in body:
         raise CliError("--version works only for saved workflows; a file has no versions.")
     document = read_document(Path(workflow))
@@ -312,10 +312,10 @@ def call_for(client: Client, workflow: str, body: dict[str, Any]) -> Call:
         document.need_no_guards()
     if document.payload is not None:
         body.setdefault("payload", document.payload)
-    return Call("/v1/runs", {"definition": document.definition, **body})
+    return RunRequest("/v1/runs", {"definition": document.definition, **body})
 
 
-def _detach(client: Client, call: Call, as_json: bool) -> None:
+def _detach(client: Client, call: RunRequest, as_json: bool) -> None:
     started = client.post(call.path, call.body)
     if as_json:
         output.write_json(started)
@@ -323,7 +323,7 @@ def _detach(client: Client, call: Call, as_json: bool) -> None:
         output.say(f"Started {started['runId']}. Watch it: dustrun runs watch {started['runId']}")
 
 
-def _watch(client: Client, call: Call, as_json: bool, detach_on_wait: bool) -> int:
+def _watch(client: Client, call: RunRequest, as_json: bool, detach_on_wait: bool) -> int:
     run_id = call.body["runId"]
     stream = watching.open_stream(client, run_id)
     try:
@@ -334,7 +334,7 @@ def _watch(client: Client, call: Call, as_json: bool, detach_on_wait: bool) -> i
     return watching.follow(client, run_id, stream, as_json=as_json, detach_on_wait=detach_on_wait)
 
 
-def _start(client: Client, call: Call) -> None:
+def _start(client: Client, call: RunRequest) -> None:
     """Sends the request; if the response is lost, checks whether the run was created before failing."""
     try:
         client.post(call.path, call.body)

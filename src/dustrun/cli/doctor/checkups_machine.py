@@ -21,7 +21,7 @@ from dustrun.chain.networks import NetworkFileError, load_networks
 from dustrun.cli.doctor.finding import Finding
 from dustrun.errors import DustrunError
 from dustrun.outbound.configured import ConfiguredAddresses
-from dustrun.sandbox import Limits, Sandbox, missing_layers
+from dustrun.sandbox import Sandbox, SandboxLimits, missing_layers
 from dustrun.settings import Settings
 from dustrun.storage.db import server_file
 from dustrun.storage.secrets.master_key import MasterKeyFile
@@ -198,7 +198,7 @@ async def _trouble_of_provider(settings: Settings) -> str | None:
 def sandbox(settings: Settings, worker: Callable[[], Sequence[str]] | None = None) -> Finding:
     """Whether this machine supports every isolation layer of the script sandbox."""
     try:
-        layers = asyncio.run(_layers(Sandbox(Limits.of(settings), worker)))
+        layers = asyncio.run(_layers(Sandbox(SandboxLimits.of(settings), worker)))
     except (DustrunError, OSError) as error:
         mend = "code-transform nodes cannot run; see docs/guides/code-transform.md."
         return Finding("sandbox", "bad", f"the sandbox process cannot be started: {error}", mend)

@@ -16,12 +16,12 @@ from typing import Any, Final
 from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions import abi as codec
 from dustrun.core.expression.functions.abi import AbiType
-from dustrun.core.expression.values import Limits, Meter
+from dustrun.core.expression.values import EvaluationLimits, Meter
 from dustrun.core.values.addresses import checksum, keccak256, read_address
 from dustrun.records import dataclass
 
 MAX_NUMBER_BITS: Final = 48
-_LIMITS: Final = Limits(steps=2_000_000, size=16 * 1024 * 1024)
+_LIMITS: Final = EvaluationLimits(steps=2_000_000, size=16 * 1024 * 1024)
 _DIGITS: Final = re.compile(r"-?[0-9]{1,78}")
 _HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 

@@ -11,17 +11,17 @@ from dustrun.core.expression.template import (
     parse_template,
     read_value,
 )
-from dustrun.core.expression.values import DEFAULT_LIMITS, TRIAL, Function, Lazy, Limits, OverTrial, Roots
+from dustrun.core.expression.values import DEFAULT_LIMITS, TRIAL, EvaluationLimits, Function, Lazy, OverTrial, Roots
 
 __all__ = [
     "DEFAULT_LIMITS",
     "TRIAL",
     "CompiledValue",
+    "EvaluationLimits",
     "ExpressionError",
     "ExpressionErrors",
     "Function",
     "Lazy",
-    "Limits",
     "OverTrial",
     "Reference",
     "Roots",

@@ -13,7 +13,7 @@ from dustrun.core.expression.operators import MAX_VALUE_DEPTH
 from dustrun.core.expression.references import Reference, UnplacedReference, find_references
 from dustrun.core.expression.syntax.parse import COMMENT, RAW_STRING, STRING, parse
 from dustrun.core.expression.syntax.tree import Node
-from dustrun.core.expression.values import DEFAULT_LIMITS, Frame, Function, Lazy, Limits, Meter, Roots
+from dustrun.core.expression.values import DEFAULT_LIMITS, EvaluationLimits, Frame, Function, Lazy, Meter, Roots
 from dustrun.core.values.exact_json import weigh
 
 MAX_TEMPLATE = 1_048_576
@@ -83,7 +83,7 @@ class Template:
             for found in part.found
         )
 
-    def evaluate(self, roots: Roots, limits: Limits = DEFAULT_LIMITS) -> Any:
+    def evaluate(self, roots: Roots, limits: EvaluationLimits = DEFAULT_LIMITS) -> Any:
         """Evaluates the template for these roots; raises `ExpressionError`."""
         return self.evaluate_within(roots, Meter(limits))
 
@@ -223,7 +223,7 @@ class CompiledValue:
         self.weight = weigh(value) if self.is_static else None
         self.references = references
 
-    def evaluate(self, roots: Roots, limits: Limits = DEFAULT_LIMITS) -> Any:
+    def evaluate(self, roots: Roots, limits: EvaluationLimits = DEFAULT_LIMITS) -> Any:
         """Evaluates the payload for these roots; an `ExpressionError` carries the field. Do not mutate the result."""
         return self._value if self._make is None else self._make(roots, Meter(limits))
 

@@ -138,7 +138,7 @@ _SHORT_DIGITS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EvaluationLimits:
     """Limits of one evaluation, which all templates of a payload share.
 
     `steps`: tree nodes evaluated, loops included. `depth`: nesting of the expression. `size`: characters, bytes or
@@ -153,8 +153,8 @@ class Limits:
     is_trial: bool = False
 
 
-DEFAULT_LIMITS = Limits()
-TRIAL = Limits(steps=2000, is_trial=True)
+DEFAULT_LIMITS = EvaluationLimits()
+TRIAL = EvaluationLimits(steps=2000, is_trial=True)
 """The work that the event loop may evaluate at once: about a millisecond."""
 
 
@@ -167,7 +167,7 @@ class Meter:
 
     __slots__ = ("integer_bits", "left", "limits", "patterns", "size")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: EvaluationLimits) -> None:
         self.limits = limits
         self.left = limits.steps
         self.size = limits.size

@@ -80,13 +80,13 @@ class PayloadCheck:
         if errors:
             raise _invalid([problem(error) for error in errors])
 
-    def find(self, payload: dict[str, Any], most_steps: int) -> list[Found] | None:
+    def find(self, payload: dict[str, Any], most_steps: int) -> list[SchemaProblem] | None:
         """The problems, at most 50; None if finding them takes more steps than that."""
         try:
             errors = self._errors(payload, most_steps)
         except (_TooMuch, RecursionError):
             return None
-        return [Found(_kind_of(error), _path_of(error), problem(error).message) for error in errors]
+        return [SchemaProblem(_kind_of(error), _path_of(error), problem(error).message) for error in errors]
 
     def _errors(self, payload: dict[str, Any], most_steps: int) -> list[Any]:
         token = _budget.set(_Budget(most_steps))
@@ -97,7 +97,7 @@ class PayloadCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SchemaProblem:
     """A problem. `kind`: `missing`, `unknown` or `invalid`; `path`: of the field, also of one that is missing."""
 
     kind: Literal["missing", "unknown", "invalid"]

@@ -26,7 +26,7 @@ _OF_SCHEMA: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class ParameterSchema:
     """A parameter with its schema."""
 
     parameter: Parameter
@@ -34,7 +34,9 @@ class Given:
     is_required: bool
 
 
-def read_parameters(document: Document, path: str, item: Json, operation: Json) -> tuple[list[Given], list[Json]]:
+def read_parameters(
+    document: Document, path: str, item: Json, operation: Json
+) -> tuple[list[ParameterSchema], list[Json]]:
     """The parameters, and what version 2.0 has among them of a body. Raises `Broken` if one of the path is not
     declared."""
     found: dict[tuple[str, str], Json] = {}
@@ -57,7 +59,7 @@ def _is_ours(place: str, name: str) -> bool:
     return place == "header" and name.lower() in _SET_BY_CONNECTORS | _SET_BY_THE_CLIENT
 
 
-def _undeclared(path: str, given: list[Given]) -> Iterator[Given]:
+def _undeclared(path: str, given: list[ParameterSchema]) -> Iterator[ParameterSchema]:
     """Variables of the path that nothing declares: texts that are required."""
     declared = {one.parameter.name for one in given if one.parameter.place == "path"}
     for operator, name in TEMPLATE.findall(path):
@@ -66,10 +68,10 @@ def _undeclared(path: str, given: list[Given]) -> Iterator[Given]:
         if name not in declared:
             declared.add(name)
             one = Parameter(name=name, field=name, place="path", style="simple", explode=False)
-            yield Given(parameter=one, schema={"type": "string"}, is_required=True)
+            yield ParameterSchema(parameter=one, schema={"type": "string"}, is_required=True)
 
 
-def _read(document: Document, one: Json, path: str, *, is_left_to_connector: bool) -> Given:
+def _read(document: Document, one: Json, path: str, *, is_left_to_connector: bool) -> ParameterSchema:
     name, place = str(one["name"]) if one.get("name") is not None else "", str(one["in"])
     if not name or len(name) > 200:
         raise Broken("one of its parameters has no usable name")
@@ -99,7 +101,7 @@ def _read(document: Document, one: Json, path: str, *, is_left_to_connector: boo
         as_json=as_json,
     )
     is_required = place == "path" or (one.get("required") is True and not is_left_to_connector)
-    return Given(parameter=parameter, schema=_described(one, schema), is_required=is_required)
+    return ParameterSchema(parameter=parameter, schema=_described(one, schema), is_required=is_required)
 
 
 def _described(one: Json, schema: Any) -> Any:

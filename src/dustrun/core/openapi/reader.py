@@ -11,7 +11,7 @@ from dustrun.core.openapi.bodies import Unsupported, read_answer, read_body
 from dustrun.core.openapi.document import Broken, Document, parse, refuse
 from dustrun.core.openapi.naming import API, MOST_API, api_name, operation_name
 from dustrun.core.openapi.operation import METHODS, READS, ImportedOperation, Parameter
-from dustrun.core.openapi.parameters import Given, read_parameters
+from dustrun.core.openapi.parameters import ParameterSchema, read_parameters
 from dustrun.core.openapi.schemas import Json, Schemas
 from dustrun.core.openapi.servers import NoServer, ServerChoice, server_of
 from dustrun.core.text.wording import without_unseen
@@ -38,7 +38,7 @@ class LeftOut:
 
 
 @dataclass(slots=True)
-class Reading:
+class DocumentContent:
     """The content of a document. `left_out` holds the first that are, `counts` how many by kind of reason. `renamed`:
     operations that share their `operationId` and so have the names of their method and path."""
 
@@ -58,7 +58,7 @@ class Reading:
             self.left_out.append(LeftOut(operation, reason, message))
 
 
-def read(content: bytes, *, name: str | None = None, choice: ServerChoice | None = None) -> Reading:
+def read(content: bytes, *, name: str | None = None, choice: ServerChoice | None = None) -> DocumentContent:
     """Reads a document; raises `Invalid` if it is none, or none of its operations can be used. It may take many
     seconds: never on the event loop."""
     document = Document(parse(content))
@@ -70,7 +70,7 @@ def read(content: bytes, *, name: str | None = None, choice: ServerChoice | None
             "hyphens, and begin with a letter. Give `name`."
         )
         raise refuse(message, "name")
-    reading = Reading(api, title, str(document.info.get("version") or "")[:60], document.version)
+    reading = DocumentContent(api, title, str(document.info.get("version") or "")[:60], document.version)
     _Reader(document, choice or ServerChoice(), reading).read()
     if not reading.operations:
         told = "; ".join(f"{one.operation}: {one.message}" for one in reading.left_out[:3])
@@ -79,7 +79,7 @@ def read(content: bytes, *, name: str | None = None, choice: ServerChoice | None
 
 
 class _Reader:
-    def __init__(self, document: Document, choice: ServerChoice, reading: Reading) -> None:
+    def __init__(self, document: Document, choice: ServerChoice, reading: DocumentContent) -> None:
         self._document, self._choice, self._reading = document, choice, reading
         self._asked = Schemas(document, of_answers=False)
         self._answered = Schemas(document, of_answers=True)
@@ -148,7 +148,7 @@ class _Reader:
             result=self._answered.bundle(answer, _RESULT_BYTES) if answer is not None else None,
         )
 
-    def _args(self, given: list[Given], body: Any, *, is_required: bool) -> Json:
+    def _args(self, given: list[ParameterSchema], body: Any, *, is_required: bool) -> Json:
         """The schema of the arguments: one field for each parameter, and `body`."""
         fields = {one.parameter.field: one.schema for one in given}
         required = [one.parameter.field for one in given if one.is_required]
@@ -185,7 +185,7 @@ def _kind_of(scheme: Any) -> str:
     return "http-bearer" if kind in ("http", "oauth2", "openidconnect") else "http"
 
 
-def _names(found: list[tuple[str, str, Json, Json]], reading: Reading) -> Mapping[tuple[str, str], str]:
+def _names(found: list[tuple[str, str, Json, Json]], reading: DocumentContent) -> Mapping[tuple[str, str], str]:
     """The name of each operation: its `operationId`, or its method and path if it has none or shares it."""
     named = {(method, path): _own_name(operation) for method, path, _, operation in found}
     shared = {name for name, count in Counter(named.values()).items() if name and count > 1}
@@ -202,7 +202,7 @@ def _own_name(operation: Json) -> str:
     return operation_name(own) if isinstance(own, str) and any(char.isalnum() for char in own) else ""
 
 
-def _apart(given: list[Given], *, has_body: bool) -> Iterator[Given]:
+def _apart(given: list[ParameterSchema], *, has_body: bool) -> Iterator[ParameterSchema]:
     """The parameters with different fields: of two of one name, the later has its place in its field."""
     taken = {BODY} if has_body else set()
     for one in given:

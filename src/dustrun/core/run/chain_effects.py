@@ -25,7 +25,7 @@ _UNLIMITED = MAX_UINT256 // 2
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WarningThresholds:
     """Warning thresholds."""
 
     value_usd: Decimal
@@ -33,7 +33,7 @@ class Limits:
     price_age_s: int
 
     @classmethod
-    def of(cls, shown: Mapping[str, Any]) -> Limits:
+    def of(cls, shown: Mapping[str, Any]) -> WarningThresholds:
         """The thresholds stored with the facts."""
         return cls(
             Decimal(shown.get("valueUsd", "1000")),
@@ -47,7 +47,7 @@ def warn(
     shown: Sequence[Mapping[str, Any]],
     groups: Iterable[TransactionGroup],
     known: Mapping[str, Json],
-    limits: Limits,
+    limits: WarningThresholds,
 ) -> list[Json]:
     """All warnings in the order of the transactions; `raw` are the stored facts of the transactions `shown`."""
     by_place = {place: group for group in groups for place in group.members}
@@ -86,7 +86,7 @@ def _of_one(
     shown: Mapping[str, Any],
     group: TransactionGroup | None,
     known: Mapping[str, Json],
-    limits: Limits,
+    limits: WarningThresholds,
 ) -> Iterator[_Warning]:
     for warning in facts.get("warnings", ()):
         yield warning["code"], warning["message"], ""
@@ -117,7 +117,7 @@ def _unlimited(shown: Mapping[str, Any]) -> Iterator[_Warning]:
             yield "UNLIMITED_APPROVAL", message, f"{spender} {asset}"
 
 
-def _value(shown: Mapping[str, Any], limits: Limits) -> Iterator[_Warning]:
+def _value(shown: Mapping[str, Any], limits: WarningThresholds) -> Iterator[_Warning]:
     worths = [Decimal(m["usd"]) for m in shown["movements"] if m["kind"] == "send" and m["usd"] is not None]
     if sum(worths) > limits.value_usd:
         yield (
@@ -127,7 +127,7 @@ def _value(shown: Mapping[str, Any], limits: Limits) -> Iterator[_Warning]:
         )
 
 
-def _slippage(shown: Mapping[str, Any], limits: Limits) -> Iterator[_Warning]:
+def _slippage(shown: Mapping[str, Any], limits: WarningThresholds) -> Iterator[_Warning]:
     """The sender's gain or loss: what it gave against what it received, at the prices known then."""
     if shown.get("sharesBlock"):
         return
@@ -145,7 +145,7 @@ def _slippage(shown: Mapping[str, Any], limits: Limits) -> Iterator[_Warning]:
         yield "SLIPPAGE", message, ""
 
 
-def _stale(key: str, asset: Mapping[str, Any] | None, limits: Limits) -> Iterator[_Warning]:
+def _stale(key: str, asset: Mapping[str, Any] | None, limits: WarningThresholds) -> Iterator[_Warning]:
     age_s = (asset or {}).get("ageMs", 0) // 1000
     if asset is not None and age_s > limits.price_age_s:
         name = asset.get("symbol") or key
@@ -182,7 +182,7 @@ def fold(executions: Iterable[ReportedExecution], apart: Collection[str] = ()) -
         _transaction(execution, transaction, by_place.get(place), known)
         for place, (execution, transaction) in enumerate(facts)
     ]
-    limits = Limits.of(next((e.facts["limits"] for e in spending if e.facts and "limits" in e.facts), {}))
+    limits = WarningThresholds.of(next((e.facts["limits"] for e in spending if e.facts and "limits" in e.facts), {}))
     fees = _fees(shown, known)
     return {
         "transactions": shown,

@@ -22,7 +22,7 @@ _KEEP_DEPTH: Final = OF_THE_SERVER | {"table-row"}
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StartLimits:
     """The limits on runs that a workflow's triggers start, as they are in the transaction that decides."""
 
     status: str
@@ -51,7 +51,7 @@ class Skip:
     message: str
 
 
-def decide(limits: Limits, now: int) -> Admit | Skip:
+def decide(limits: StartLimits, now: int) -> Admit | Skip:
     """Whether an event at `now` starts a run. A clock that was set back counts as within the cooldown."""
     if limits.remain_runs is not None and limits.remain_runs <= 0:
         return Skip("exhausted", "The workflow has no runs left; refill it.")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from dustrun.core.expression import CompiledValue, ExpressionError, ExpressionErrors, Limits, Reference, Roots
+from dustrun.core.expression import CompiledValue, EvaluationLimits, ExpressionError, ExpressionErrors, Reference, Roots
 from dustrun.core.expression.fault import Fault, Kind, suggest
 from dustrun.core.expression.operators import is_number, same
 from dustrun.core.expression.template import compile_value
@@ -25,7 +25,7 @@ _NUMERIC = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
 _MISSING: Any = object()
 
 Compare = Callable[[Meter, Any, Any], bool]
-Test = Callable[[Roots, Limits], bool]
+Test = Callable[[Roots, EvaluationLimits], bool]
 
 
 def _number(value: Any) -> int | Decimal | None:
@@ -139,7 +139,7 @@ class Condition:
     references: tuple[Reference, ...]
     _test: Test
 
-    def evaluate(self, roots: Roots, limits: Limits = DEFAULT_LIMITS) -> bool:
+    def evaluate(self, roots: Roots, limits: EvaluationLimits = DEFAULT_LIMITS) -> bool:
         """Whether it holds for these roots; an `ExpressionError` carries the field within the condition."""
         return self._test(roots, limits)
 
@@ -208,7 +208,7 @@ def _joined(field: str, key: str) -> str:
     return f"{field}{'' if key.startswith('[') else '.'}{key}" if field and key else field or key
 
 
-def _never(roots: Roots, limits: Limits) -> bool:
+def _never(roots: Roots, limits: EvaluationLimits) -> bool:
     return False
 
 
@@ -224,7 +224,7 @@ def _comparison(operator: str, left: CompiledValue, right: CompiledValue, field:
     compare = OPERATORS[operator]
     fetch = _present if operator in _EXISTENCE else CompiledValue.evaluate
 
-    def test(roots: Roots, limits: Limits) -> bool:
+    def test(roots: Roots, limits: EvaluationLimits) -> bool:
         try:
             return compare(Meter(limits), fetch(left, roots, limits), right.evaluate(roots, limits))
         except Fault as fault:
@@ -236,7 +236,7 @@ def _comparison(operator: str, left: CompiledValue, right: CompiledValue, field:
     return test
 
 
-def _present(value: CompiledValue, roots: Roots, limits: Limits) -> Any:
+def _present(value: CompiledValue, roots: Roots, limits: EvaluationLimits) -> Any:
     try:
         return value.evaluate(roots, limits)
     except ExpressionError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dustrun import clock
 from dustrun.catalog import Catalog
-from dustrun.core.expression import DEFAULT_LIMITS, Limits
+from dustrun.core.expression import DEFAULT_LIMITS, EvaluationLimits
 from dustrun.core.run.journal import ANSWER
 from dustrun.core.run.plan import Start
 from dustrun.core.run.state import NodeStatus, RunStatus
@@ -42,7 +42,7 @@ class Scene:
     now: int
     settings: Settings
     catalog: Catalog
-    limits: Limits = DEFAULT_LIMITS
+    limits: EvaluationLimits = DEFAULT_LIMITS
 
     @property
     def pins(self) -> bool:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from dustrun import log
 from dustrun.catalog import Catalog
-from dustrun.core.expression import DEFAULT_LIMITS, TRIAL, ExpressionError, Limits, OverTrial
+from dustrun.core.expression import DEFAULT_LIMITS, TRIAL, EvaluationLimits, ExpressionError, OverTrial
 from dustrun.core.run.journal import ROW_SOURCES
 from dustrun.core.run.plan import Start
 from dustrun.core.sources.kept import as_json
@@ -43,7 +43,7 @@ from dustrun.sdk.threads import run_beside
 from dustrun.settings import Settings
 
 _logger = log.get(__name__)
-_WALLET_LIMITS = Limits(steps=10_000)  # beside the whole budget of the payload
+_WALLET_LIMITS = EvaluationLimits(steps=10_000)  # beside the whole budget of the payload
 _MOST_TESTED: Final = 200
 """Units of the tests of an `if` or `switch` that the event loop evaluates: each has the limits of an expression."""
 _ASSUMED = "The input rests on an assumed result: pin the results of the nodes that it uses if a live run differs."
@@ -61,7 +61,7 @@ class Preparation:
     catalog: Catalog
     settings: Settings
     now: int
-    limits: Limits = DEFAULT_LIMITS
+    limits: EvaluationLimits = DEFAULT_LIMITS
     weight: int = 0
 
     def check_size(self, value: Any, most: int = MOST) -> None:

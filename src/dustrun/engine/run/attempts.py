@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dustrun.core.expression import DEFAULT_LIMITS, TRIAL, ExpressionError, Limits, OverTrial
+from dustrun.core.expression import DEFAULT_LIMITS, TRIAL, EvaluationLimits, ExpressionError, OverTrial
 from dustrun.core.run.journal import AHEAD, KEPT_FROM, OPENS_AGAIN, Execution, enclosing, frame_of, item_frame
 from dustrun.core.run.plan import Start
 from dustrun.core.run.retry import Rate
@@ -400,7 +400,7 @@ def _prepare_and_encode(given: Preparation, most_bytes: int) -> tuple[Any, Job |
     return shown, encoded(prepared, most_bytes) if isinstance(prepared, Settled) else prepared
 
 
-def _decision(repeat: Repeat, roots: NodeRoots, limits: Limits) -> Failed | tuple[Any, Any]:
+def _decision(repeat: Repeat, roots: NodeRoots, limits: EvaluationLimits) -> Failed | tuple[Any, Any]:
     """The outcome of a `while`'s test, and the next item if it is true."""
     try:
         goes_on = repeat.test.evaluate(roots, limits)

@@ -55,7 +55,7 @@ class Traces:
 
         traces = self
 
-        class Given(IdGenerator):
+        class PresetIds(IdGenerator):
             """Hands out the ids of the span that is being made."""
 
             def generate_span_id(self) -> int:
@@ -67,7 +67,7 @@ class Traces:
         self.propagate = propagate
         self._next = Span("0" * 32, "0" * 16)
         resource = Resource.create({"service.name": "dustrun", "service.version": version})
-        self._provider = TracerProvider(resource=resource, id_generator=Given(), shutdown_on_exit=False)
+        self._provider = TracerProvider(resource=resource, id_generator=PresetIds(), shutdown_on_exit=False)
         exporter = OTLPSpanExporter(endpoint=_traces_url(endpoint), timeout=_EXPORT_WITHIN_S)
         self._provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
         self._tracer = self._provider.get_tracer("dustrun", version)

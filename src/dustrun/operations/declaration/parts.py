@@ -14,7 +14,7 @@ from dustrun.errors import Problem
 from dustrun.records import dataclass
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.audit import AuditExport
-from dustrun.services.access.idempotency import Pending
+from dustrun.services.access.idempotency import PendingKey
 from dustrun.services.access.oidc.checks import Checks
 from dustrun.services.access.oidc.outside_tokens import OutsideTokens
 from dustrun.services.access.oidc.sign_in import SignIns
@@ -276,7 +276,7 @@ class Call:
     principal: Principal
     request_id: str
     headers: Sequence[tuple[bytes, bytes]] = ()
-    pending: Pending | None = None
+    pending: PendingKey | None = None
     ignored: list[Problem] = field(default_factory=list)
     """Fields of the request that mean nothing here; the answer names them."""
 

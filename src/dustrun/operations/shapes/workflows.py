@@ -19,7 +19,7 @@ from dustrun.operations.declaration.encoding import data_of
 from dustrun.operations.declaration.fields import Description, Name, Text, Version
 from dustrun.operations.shapes.findings import Ignoring, ValidationItem, finding_shape, with_warnings
 from dustrun.services.workflows.files import AppliedFiles
-from dustrun.services.workflows.import_export import ImportedDraft, Reference
+from dustrun.services.workflows.import_export import FileReference, ImportedDraft
 from dustrun.services.workflows.transitions import layout_revision
 from dustrun.services.workflows.workflows import Counts, Workflow
 from dustrun.storage.workflows.latest_runs import Latest
@@ -385,7 +385,7 @@ class ImportAnswer(Answer):
     """The imported workflow, and what must be done before it can run."""
 
     workflow: WorkflowAnswer
-    to_bind: list[Reference]
+    to_bind: list[FileReference]
     problems: list[ValidationItem]
     warnings: list[ValidationItem]
 

@@ -17,7 +17,7 @@ from dustrun.errors import Code, Permanent, Refused
 from dustrun.log import mask_text
 from dustrun.sdk.connector import HttpData
 from dustrun.sdk.context import Connection, Http
-from dustrun.sdk.llm.messages import Answer, Ask, Called, ModelText, OnText, Part, Returned
+from dustrun.sdk.llm.messages import ModelAnswer, ModelQuestion, ModelText, ModelToolCall, OnText, Part, ToolReturn
 
 Usd = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?$")]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
@@ -76,7 +76,7 @@ _OVERHEAD: Final = 1_000
 """Tokens that a vendor may add to a request, such as its own words about tools."""
 
 
-async def ask(http: Http, connection: Connection, asked: Ask, on_text: OnText | None = None) -> Answer:
+async def ask(http: Http, connection: Connection, asked: ModelQuestion, on_text: OnText | None = None) -> ModelAnswer:
     """The model's answer; `on_text` is told its text while it comes. Raises `Refused` if it could cost more than it
     may, `Temporary` if asking again may help, and `Permanent` otherwise. Nothing is asked twice."""
     data: ModelData = connection.data
@@ -91,13 +91,13 @@ async def ask(http: Http, connection: Connection, asked: Ask, on_text: OnText | 
             f"This server was installed without the packages for models: pip install 'dustrun[assistant]' "
             f"({error.name} is missing)."
         ) from None
-    answer: Answer = await protocol.request(http, connection, limited, on_text)
+    answer: ModelAnswer = await protocol.request(http, connection, limited, on_text)
     if not answer.input_tokens and not answer.output_tokens:  # not told: it counts as much as it may have been
         answer = replace(answer, input_tokens=reserved, output_tokens=limited.most_output)
     return replace(answer, cost=price.cost(answer.input_tokens, answer.output_tokens))
 
 
-def most_input(asked: Ask) -> int:
+def most_input(asked: ModelQuestion) -> int:
     """At most how many tokens a request has: no token is shorter than a byte."""
     tools = sum(len(dumps_text([one.name, one.about, one.schema]).encode()) for one in asked.tools)
     schema = 0 if asked.answer_schema is None else len(dumps_text(asked.answer_schema).encode())
@@ -105,11 +105,11 @@ def most_input(asked: Ask) -> int:
 
 
 def _size(part: Part) -> int:
-    shown = part.text if isinstance(part, ModelText | Returned) else dumps_text([part.tool, part.args])
+    shown = part.text if isinstance(part, ModelText | ToolReturn) else dumps_text([part.tool, part.args])
     return len(shown.encode()) + 32
 
 
-def _limit(price: ModelPrice, asked: Ask, reserved: int) -> int:
+def _limit(price: ModelPrice, asked: ModelQuestion, reserved: int) -> int:
     """How many tokens the model may write."""
     left = asked.most_usd - price.cost(reserved, 0)
     most = price.most_output(left, asked.most_output) if left >= 0 else 0
@@ -124,7 +124,7 @@ def _limit(price: ModelPrice, asked: Ask, reserved: int) -> int:
 
 def _hidden(part: Part) -> Part:
     """The part without API keys, tokens of links, and marks of signatures."""
-    if isinstance(part, Called):
+    if isinstance(part, ModelToolCall):
         return part
     return replace(part, text=_masked(part.text))
 

@@ -19,7 +19,7 @@ class ModelText:
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
+class ModelToolCall:
     """A tool that the model calls. `args`: the arguments as exact JSON, or the text if it is none."""
 
     call_id: str
@@ -28,7 +28,7 @@ class Called:
 
 
 @dataclass(frozen=True, slots=True)
-class Returned:
+class ToolReturn:
     """A tool's answer."""
 
     call_id: str
@@ -36,7 +36,7 @@ class Returned:
     text: str
 
 
-Part = ModelText | Called | Returned
+Part = ModelText | ModelToolCall | ToolReturn
 OnText = Callable[[str], Awaitable[None]]
 """Told the text of an answer piece by piece."""
 
@@ -51,7 +51,7 @@ class ToolOffer:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ModelQuestion:
     """One request to a model. `most_usd`: what it may cost at most; `most_output`: tokens that it may write.
     `answer_schema`: the JSON Schema of an object that the answer is to be, for servers that hold a model to one."""
 
@@ -66,11 +66,11 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelAnswer:
     """A model's answer. `stopped_by`: why it ended; `cost`: in US dollars."""
 
     text: str
-    calls: tuple[Called, ...]
+    calls: tuple[ModelToolCall, ...]
     stopped_by: Literal["end", "length", "tools", "filter"]
     input_tokens: int
     output_tokens: int

@@ -42,7 +42,7 @@ from dustrun.core.values.exact_json import JsonError, dumps_text, loads
 from dustrun.core.values.retry_after import retry_after_s
 from dustrun.errors import DustrunError, Permanent, Temporary
 from dustrun.sdk.context import Connection, Http, HttpRequest, HttpResponse
-from dustrun.sdk.llm.messages import Answer, Ask, Called, OnText, Part, Returned
+from dustrun.sdk.llm.messages import ModelAnswer, ModelQuestion, ModelToolCall, OnText, Part, ToolReturn
 from dustrun.sdk.threads import run_beside, run_sized
 
 # How a model library reaches our guarded client. Slow import: only `protocol` imports it.
@@ -263,7 +263,9 @@ _STOPS: Final[dict[str | None, Literal["end", "length", "tools", "filter"]]] = {
 }
 
 
-async def request(http: Http, connection: Connection, asked: Ask, on_text: OnText | None = None) -> Answer:
+async def request(
+    http: Http, connection: Connection, asked: ModelQuestion, on_text: OnText | None = None
+) -> ModelAnswer:
     """Sends one request, and reads its answer; `on_text` gets its text while it comes, if the server sends it so."""
     wire = Wire(http, asked.timeout_s)
     try:
@@ -275,13 +277,13 @@ async def request(http: Http, connection: Connection, asked: Ask, on_text: OnTex
     return await run_sized(wire.body, partial(_answer, found, wire.body))
 
 
-async def _whole(wire: Wire, connection: Connection, asked: Ask) -> ModelResponse:
+async def _whole(wire: Wire, connection: Connection, asked: ModelQuestion) -> ModelResponse:
     async with httpx2.AsyncClient(transport=wire) as client:
         model = _MODELS[connection.type](client, connection.data.base_url, asked.model)
         return await model_request(model, list(_history(asked)), **_options(asked))
 
 
-async def _streamed(wire: Wire, connection: Connection, asked: Ask, on_text: OnText) -> ModelResponse:
+async def _streamed(wire: Wire, connection: Connection, asked: ModelQuestion, on_text: OnText) -> ModelResponse:
     """The answer piece by piece. A server that does not stream has sent it whole: it is read, not asked for again."""
     async with StreamWire(wire) as streamed, httpx2.AsyncClient(transport=streamed) as client:
         model = _MODELS[connection.type](client, connection.data.base_url, asked.model)
@@ -313,7 +315,7 @@ def _text_of(event: object) -> str:
     return ""
 
 
-def _options(asked: Ask) -> Any:
+def _options(asked: ModelQuestion) -> Any:
     tools = [
         ToolDefinition(name=one.name, parameters_json_schema=_plain(one.schema), description=one.about)
         for one in asked.tools
@@ -355,7 +357,7 @@ _MODELS: Final[dict[str, Callable[[httpx2.AsyncClient, str, str], Model]]] = {
 }
 
 
-def _history(asked: Ask) -> Iterator[ModelMessage]:
+def _history(asked: ModelQuestion) -> Iterator[ModelMessage]:
     """The parts as messages of alternating sides."""
     mine: list[ModelRequestPart] = [SystemPromptPart(asked.system)]
     theirs: list[ModelResponsePart] = []
@@ -378,21 +380,21 @@ def _history(asked: Ask) -> Iterator[ModelMessage]:
 
 
 def _part(part: Part) -> TextPart | ToolCallPart | ToolReturnPart | UserPromptPart:
-    if isinstance(part, Called):
+    if isinstance(part, ModelToolCall):
         args = part.args if isinstance(part.args, str) else dumps_text(part.args)
         return ToolCallPart(part.tool, args, tool_call_id=part.call_id)
-    if isinstance(part, Returned):
+    if isinstance(part, ToolReturn):
         return ToolReturnPart(part.tool, part.text, tool_call_id=part.call_id)
     return UserPromptPart(part.text) if part.role == "user" else TextPart(part.text)
 
 
-def _answer(found: ModelResponse, body: bytes) -> Answer:
+def _answer(found: ModelResponse, body: bytes) -> ModelAnswer:
     exact = _exact_args(body)
     texts = [one.content for one in found.parts if isinstance(one, TextPart)]
     calls = tuple(_called(one, exact) for one in found.parts if isinstance(one, ToolCallPart))
     stopped = "tools" if calls else _STOPS.get(found.finish_reason, "end")
     usage = found.usage
-    return Answer("".join(texts), calls, stopped, max(0, usage.input_tokens), max(0, usage.output_tokens))
+    return ModelAnswer("".join(texts), calls, stopped, max(0, usage.input_tokens), max(0, usage.output_tokens))
 
 
 def _exact_args(body: bytes) -> dict[str, Any]:
@@ -407,14 +409,14 @@ def _exact_args(body: bytes) -> dict[str, Any]:
     }
 
 
-def _called(part: ToolCallPart, exact: dict[str, Any]) -> Called:
+def _called(part: ToolCallPart, exact: dict[str, Any]) -> ModelToolCall:
     if part.tool_call_id in exact:
-        return Called(part.tool_call_id, part.tool_name, exact[part.tool_call_id])
+        return ModelToolCall(part.tool_call_id, part.tool_name, exact[part.tool_call_id])
     text = part.args if isinstance(part.args, str) else "{}"
     try:
-        return Called(part.tool_call_id, part.tool_name, loads(text) if text.strip() else {})
+        return ModelToolCall(part.tool_call_id, part.tool_name, loads(text) if text.strip() else {})
     except (ValueError, RecursionError):
-        return Called(part.tool_call_id, part.tool_name, text)
+        return ModelToolCall(part.tool_call_id, part.tool_name, text)
 
 
 def _unreadable(error: Exception) -> DustrunError:

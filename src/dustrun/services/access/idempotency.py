@@ -1,7 +1,7 @@
 """One execution per Idempotency-Key: the key's row commits in the same transaction as the request's effect.
 
-The API sets `current` to a `Pending` for a request with a key. The first unit that the request writes through `write`
-(or wraps with `once`) claims the key, does its work and stores the response, all or nothing.
+The API sets `current` to a `PendingKey` for a request with a key. The first unit that the request writes through
+`write` (or wraps with `once`) claims the key, does its work and stores the response, all or nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Duplicate(Exception):
 
 
 @dataclass(slots=True)
-class Pending:
+class PendingKey:
     """A request's key, not yet claimed. `answer(result)` turns the unit's result into the complete response."""
 
     org_id: str
@@ -48,10 +48,10 @@ class Pending:
     recorded: Answer | None = None
 
 
-current: ContextVar[Pending | None] = ContextVar("idempotency", default=None)
+current: ContextVar[PendingKey | None] = ContextVar("idempotency", default=None)
 
 
-def claim(tx: Tx, pending: Pending | None) -> None:
+def claim(tx: Tx, pending: PendingKey | None) -> None:
     """Claims the current request's key, or raises `Duplicate`; call it first in a unit. A no-op without a key."""
     if pending is None:
         return
@@ -68,7 +68,7 @@ def claim(tx: Tx, pending: Pending | None) -> None:
         raise Duplicate
 
 
-def record(tx: Tx, pending: Pending | None, answer: Answer) -> None:
+def record(tx: Tx, pending: PendingKey | None, answer: Answer) -> None:
     """Stores the response with the claimed key; call it last in the unit. A no-op without a key."""
     if pending is None:
         return
@@ -83,7 +83,7 @@ def record(tx: Tx, pending: Pending | None, answer: Answer) -> None:
     pending.recorded = answer
 
 
-def once(unit: Callable[[Tx], T], pending: Pending | None) -> Callable[[Tx], T]:
+def once(unit: Callable[[Tx], T], pending: PendingKey | None) -> Callable[[Tx], T]:
     """Wraps a unit so that it claims the key first and records `pending.answer(result)` last."""
     if pending is None or pending.answer is None or pending.recorded is not None:
         return unit
@@ -123,7 +123,7 @@ async def write(
         raise Uncertain(error.message, details=[found], retry_after_s=error.retry_after_s) from error
 
 
-async def find(database: Database, pending: Pending) -> StoredAnswer | None:
+async def find(database: Database, pending: PendingKey) -> StoredAnswer | None:
     """The stored response to an earlier request with this key; None if there is none."""
     after = clock.now_ms() - pending.keep_ms
     return await database.read(lambda tx: rows.find(tx, org_id=pending.org_id, key=pending.key, after_ms=after))

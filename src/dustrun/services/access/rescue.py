@@ -22,14 +22,14 @@ from dustrun.storage.db.statement import Tx
 
 
 @dataclass(frozen=True, slots=True)
-class Rescued:
+class RescuedOrganization:
     """An organisation, and its new key, whose secret is in a file."""
 
     organization: OrganizationRow
     key_id: str
 
 
-def rescue(settings: Settings, *, organization_id: str | None, file: Path) -> Rescued:
+def rescue(settings: Settings, *, organization_id: str | None, file: Path) -> RescuedOrganization:
     """Makes a key with `admin`, no limits and no expiry, of nobody, and writes it into a file that only its owner can
     read; of the first organisation it has `operator` too. Nothing is taken from others. No server may use the store.
 
@@ -46,7 +46,7 @@ def rescue(settings: Settings, *, organization_id: str | None, file: Path) -> Re
         secret = _secret_of(database, file)
         row = make_key(organization.id, "rescue", permissions, secret=secret).row
         _store(database, row)
-        return Rescued(organization, row.id)
+        return RescuedOrganization(organization, row.id)
     finally:
         lock.release()
         database.close()

@@ -30,7 +30,7 @@ from dustrun.settings import Settings
 from dustrun.storage.access.hands import deleted
 from dustrun.storage.data import managed_tables as rows
 from dustrun.storage.data.managed_tables import TableRow
-from dustrun.storage.data.table_rows import LIVE, Kept
+from dustrun.storage.data.table_rows import LIVE, StoredRow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -152,16 +152,16 @@ class Tables:
 
     async def list_rows(
         self, principal: Principal, wanted: str, where: Mapping[str, Any], sort: str | None, paging: Paging
-    ) -> Page[Kept]:
+    ) -> Page[StoredRow]:
         """Lists the rows that match a filter."""
 
-        def query(tx: Tx) -> list[Kept]:
+        def query(tx: Tx) -> list[StoredRow]:
             table = _get(tx, principal, wanted)
             return table_rows.find_rows(tx, table, LIVE, where, sort, limit=paging.peek, offset=paging.offset)
 
         return page_of(await self._database.read(query), paging)
 
-    async def get_row(self, principal: Principal, wanted: str, key: str) -> Kept:
+    async def get_row(self, principal: Principal, wanted: str, key: str) -> StoredRow:
         """Reads a row by its primary key; raises `NotFound`."""
         return await self._database.read(lambda tx: table_rows.get_row(tx, _get(tx, principal, wanted), key))
 
@@ -200,7 +200,7 @@ class Tables:
     async def export(self, principal: Principal, wanted: str, kind: str, offset: int) -> ExportedRows:
         """Exports up to 10,000 rows or about `EXPORT_BYTES` in key order from `offset`, as CSV or JSON lines."""
 
-        def query(tx: Tx) -> tuple[Table, list[Kept], bool]:
+        def query(tx: Tx) -> tuple[Table, list[StoredRow], bool]:
             table = _get(tx, principal, wanted)
             return table, *_part(tx, table, offset)
 
@@ -214,7 +214,7 @@ class Tables:
     async def read_for(self, facts: RunFacts, wanted: TableQuery) -> FoundRows:
         """Lists the rows that a run sees."""
 
-        def query(tx: Tx) -> tuple[list[Kept], Parts]:
+        def query(tx: Tx) -> tuple[list[StoredRow], Parts]:
             table, layer = get_table(tx, facts.org_id, wanted.table), _layer(facts)
             limit = wanted.limit + 1
             rows = table_rows.find_rows(tx, table, layer, wanted.where, wanted.sort, limit=limit, offset=wanted.offset)
@@ -262,9 +262,9 @@ class Tables:
         return written
 
 
-def _part(tx: Tx, table: Table, offset: int) -> tuple[list[Kept], bool]:
+def _part(tx: Tx, table: Table, offset: int) -> tuple[list[StoredRow], bool]:
     """The rows of one export, and whether there are more."""
-    part: list[Kept] = []
+    part: list[StoredRow] = []
     size, count = 0, _FIRST_ROWS
     while count > 0:
         found = table_rows.find_rows(tx, table, LIVE, {}, None, limit=count + 1, offset=offset + len(part))
@@ -276,11 +276,11 @@ def _part(tx: Tx, table: Table, offset: int) -> tuple[list[Kept], bool]:
     return part, True
 
 
-def _lines(schema: Schema, found: list[Kept]) -> str:
+def _lines(schema: Schema, found: list[StoredRow]) -> str:
     return "".join(f"{row.data}\n" for row in found)
 
 
-def _csv(schema: Schema, found: list[Kept]) -> str:
+def _csv(schema: Schema, found: list[StoredRow]) -> str:
     text = io.StringIO()
     names = list(schema.by_name())
     writer = csv.writer(text, lineterminator="\r\n")

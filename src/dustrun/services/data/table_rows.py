@@ -22,7 +22,7 @@ from dustrun.storage.data import managed_tables as tables
 from dustrun.storage.data import store_sources, table_changes
 from dustrun.storage.data import table_rows as rows
 from dustrun.storage.data.managed_tables import TableRow
-from dustrun.storage.data.table_rows import LIVE, Kept, RowOrder
+from dustrun.storage.data.table_rows import LIVE, RowOrder, StoredRow
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import runs
 
@@ -76,7 +76,7 @@ def get_table(tx: Tx, org_id: str, wanted: str) -> Table:
     return Table(row, Schema.model_validate(loads_own(row.definition)))
 
 
-def get_row(tx: Tx, table: Table, key: str) -> Kept:
+def get_row(tx: Tx, table: Table, key: str) -> StoredRow:
     """Reads a live row by its primary key as text; raises `NotFound`."""
     unknown = NotFound(f'The table has no row "{key}".', code=Code.TABLE_ROW_UNKNOWN)
     try:
@@ -91,13 +91,13 @@ def get_row(tx: Tx, table: Table, key: str) -> Kept:
 
 def find_rows(
     tx: Tx, table: Table, layer: int, where: Mapping[str, Any], sort: str | None, *, limit: int, offset: int
-) -> list[Kept]:
+) -> list[StoredRow]:
     """Finds the rows that match a filter; raises `Invalid`."""
     tests = _tests(table, where)
     return rows.list_rows(tx, table.row.id, layer, tests, _order(table, sort), limit=limit, offset=offset)
 
 
-def sources_of(tx: Tx, table: Table, layer: int, wanted: TableQuery, found: Sequence[Kept]) -> Parts:
+def sources_of(tx: Tx, table: Table, layer: int, wanted: TableQuery, found: Sequence[StoredRow]) -> Parts:
     """The sources of rows that a query found, by column, and under `""` that it found these: which rows there are, and
     what was tested in them or in others."""
     texts = {row.sources for row in found if row.sources is not None}
@@ -111,7 +111,7 @@ def sources_of(tx: Tx, table: Table, layer: int, wanted: TableQuery, found: Sequ
     return kept.of_json(kept.as_json({**rows_of, "": chosen}))
 
 
-def values_of(found: Iterable[Kept]) -> list[dict[str, Any]]:
+def values_of(found: Iterable[StoredRow]) -> list[dict[str, Any]]:
     """The rows' values as the API shows them."""
     return [loads_own(row.data) for row in found]
 
@@ -146,7 +146,7 @@ def change(tx: Tx, table: Table, wanted: TableChange, layer: Layer, quota: Quota
     return AppliedChange(TableWritten(work.keys, work.inserted, work.updated, work.deleted), is_watched)
 
 
-def _found(tx: Tx, table: Table, layer: int, wanted: TableChange) -> list[Kept]:
+def _found(tx: Tx, table: Table, layer: int, wanted: TableChange) -> list[StoredRow]:
     if not wanted.where:
         raise _misfit(
             [Misfit("", "needs at least one condition, so that no whole table is changed by mistake")], "where"
@@ -255,7 +255,7 @@ class _Work:
                 raise self._taken(where, name, row[name])
             self.keys.append(row[name])
 
-    def set(self, found: Sequence[Kept], values: Mapping[str, Any]) -> None:
+    def set(self, found: Sequence[StoredRow], values: Mapping[str, Any]) -> None:
         """Sets new values in the rows."""
         name = self._table.schema.primary_key
         if not values:
@@ -271,7 +271,7 @@ class _Work:
             self.keys.append(old[name])
         self.updated = len(found)
 
-    def remove(self, found: Sequence[Kept]) -> None:
+    def remove(self, found: Sequence[StoredRow]) -> None:
         """Deletes the rows."""
         for before in found:
             old = loads_own(before.data)
@@ -291,7 +291,7 @@ class _Work:
         self._note(parts, is_change=False)
         return parts
 
-    def _changed(self, before: Kept, columns: Mapping[str, Any]) -> Parts:
+    def _changed(self, before: StoredRow, columns: Mapping[str, Any]) -> Parts:
         if before.sources is None and not self.layer.sources:
             return {}
         name = self._table.schema.primary_key
@@ -303,7 +303,7 @@ class _Work:
     def _note(self, parts: Parts, *, is_change: bool) -> None:
         self.shaped[is_change] = kept.joined((self.shaped.get(is_change, {}), parts))
 
-    def _put(self, values: dict[str, Any], before: Kept | None, where: str, sources: Parts) -> None:
+    def _put(self, values: dict[str, Any], before: StoredRow | None, where: str, sources: Parts) -> None:
         schema, table_id, layer = self._table.schema, self._table.row.id, self.layer
         data = dumps_text(values)
         if (size := len(data.encode())) > MAX_ROW_BYTES:
@@ -318,7 +318,7 @@ class _Work:
         assumed = layer.assumed or (before is not None and before.assumed)
         created_at = before.created_at if before is not None else self.now
         shaped = dumps_text(found) if (found := kept.as_json(sources)) else None
-        rows.put(self._tx, table_id, Kept(layer.pk, key, data, assumed, created_at, self.now, shaped), cells, old)
+        rows.put(self._tx, table_id, StoredRow(layer.pk, key, data, assumed, created_at, self.now, shaped), cells, old)
         self.size += size - (len(before.data.encode()) if before is not None else 0)
         if before is None or before.data != data:
             self.changes.append((before.data if before is not None else None, data))

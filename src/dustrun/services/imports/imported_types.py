@@ -16,7 +16,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from dustrun.actions.http.imported_operation import Input
 from dustrun.catalog import IMPORTED
-from dustrun.core.json_schema.check import MOST_STEPS, Found, PayloadCheck
+from dustrun.core.json_schema.check import MOST_STEPS, PayloadCheck, SchemaProblem
 from dustrun.core.openapi.operation import ImportedOperation, read_operation
 from dustrun.core.workflow.definition import Definition, Node
 from dustrun.core.workflow.specs import NodeSpec, OrgSpecs, Specs, api_of
@@ -36,7 +36,7 @@ _PINNED: Final = ("operation", "server", "effect")
 Payload = Mapping[str, Any]
 
 
-class Known:
+class CheckedOperation:
     """An operation with the check of its arguments."""
 
     def __init__(self, operation: ImportedOperation) -> None:
@@ -46,7 +46,7 @@ class Known:
     def _check(self) -> PayloadCheck:
         return PayloadCheck(dict(self.operation.args))
 
-    def find_problems(self, args: dict[str, Any]) -> list[Found] | None:
+    def find_problems(self, args: dict[str, Any]) -> list[SchemaProblem] | None:
         """The problems of arguments; None if it takes too long to find them on the event loop."""
         return self._check.find(args, _STEPS)
 
@@ -54,7 +54,7 @@ class Known:
         """Raises `Invalid` if the arguments do not satisfy the operation's schema."""
         found = self._check.find(args, MOST_STEPS)
         if found is None:
-            found = [Found("invalid", (), "Validating it against the operation's schema takes too long.")]
+            found = [SchemaProblem("invalid", (), "Validating it against the operation's schema takes too long.")]
         if found:
             details = [
                 Problem("payload.args" + "".join(f".{one}" for one in each.path), each.message) for each in found
@@ -70,7 +70,7 @@ class OperationPayload:
 
     model_fields = Input.model_fields
 
-    def __init__(self, kind: str, by_pin: Mapping[str, Known]) -> None:
+    def __init__(self, kind: str, by_pin: Mapping[str, CheckedOperation]) -> None:
         self._kind = kind
         self._by_pin = by_pin
 
@@ -111,7 +111,7 @@ def _at(name: str, value: Any, message: str) -> InitErrorDetails:
     )
 
 
-def _of_argument(one: Found, args: dict[str, Any]) -> InitErrorDetails:
+def _of_argument(one: SchemaProblem, args: dict[str, Any]) -> InitErrorDetails:
     said = PydanticCustomError(_KINDS[one.kind], "{said}", {"said": one.message})
     return InitErrorDetails(type=said, loc=("args", *one.path), input=args)
 
@@ -143,13 +143,13 @@ def read_content(content: bytes) -> ImportedOperation:
 def specs_with(tx: Tx, org_id: str, document: Any, specs: Specs) -> Specs:
     """The node types, with those of imported documents that a definition has: what is not among them does not exist in
     the organisation."""
-    found: dict[str, dict[str, Known]] = {}
+    found: dict[str, dict[str, CheckedOperation]] = {}
     similar: dict[str, tuple[str, ...]] = {}
     for _, kind, payload in _nodes_of(document):
         pin = payload.get("operation")
         row = rows.find_operation(tx, org_id, kind, pin) if isinstance(pin, str) else None
         if row is not None:
-            found.setdefault(kind, {})[row[0]] = Known(read_content(row[1]))
+            found.setdefault(kind, {})[row[0]] = CheckedOperation(read_content(row[1]))
         elif kind in found:
             continue
         elif rows.find_operation(tx, org_id, kind, None) is not None:
@@ -174,7 +174,7 @@ def similar_types(tx: Tx, org_id: str, kind: str) -> tuple[str, ...]:
     return tuple(difflib.get_close_matches(wanted, rows.types_near(tx, row, wanted), n=2))
 
 
-def _spec(generic: NodeSpec, kind: str, by_pin: Mapping[str, Known]) -> NodeSpec:
+def _spec(generic: NodeSpec, kind: str, by_pin: Mapping[str, CheckedOperation]) -> NodeSpec:
     payload: Any = OperationPayload(kind, by_pin)
     return replace(generic, type=kind, payload=payload)
 

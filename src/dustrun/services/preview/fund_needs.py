@@ -46,7 +46,7 @@ class Coin:
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class FundNeed:
     """The need of one node from one wallet. `units` is None if unknown, and `why` says why. `source` is `node` for what
     is moved, `gas` for the network fee."""
 
@@ -86,7 +86,7 @@ class WalletHolding:
 class ComparedNeed:
     """A need, the balance if the caller may see it, and whether it is enough; None if that is not told."""
 
-    need: Need
+    need: FundNeed
     held: WalletHolding | None
     is_sufficient: bool | None
 
@@ -126,7 +126,7 @@ class Funds:
         return await self._analyze(principal, await self._forecasts.of_definition(principal, document), default_address)
 
     async def _analyze(self, principal: Principal, forecast: SpendForecast, default_address: str | None) -> FundNeeds:
-        needs: list[Need] = []
+        needs: list[FundNeed] = []
         closure = await self._forecasts.closure(principal, forecast, ForecastInput())
         for scope in closure.scopes:
             for ahead in await self._forecasts.spends(principal, scope):
@@ -142,7 +142,7 @@ class Funds:
         is_stored = forecast.workflow_id is not None
         return FundNeeds(forecast, tuple(_hide(one, is_stored) for one in compared), is_complete, _READS_WALLETS)
 
-    async def _needs_of(self, ahead: ForecastSpend) -> list[Need]:
+    async def _needs_of(self, ahead: ForecastSpend) -> list[FundNeed]:
         """The need of one execution: of each asset that leaves the wallet, and for gas."""
         spots = ahead.spots
         needs = [await self._need(ahead, spot) for spot in spots if spot.movement.direction == "send"]
@@ -157,7 +157,7 @@ class Funds:
             return [*needs, _unresolved(ahead, chain_id.why, "gas")]
         return [*needs, await self._gas(ahead, chain_id, len(spots))]
 
-    async def _need(self, ahead: ForecastSpend, spot: Spot) -> Need:
+    async def _need(self, ahead: ForecastSpend, spot: Spot) -> FundNeed:
         if spot.movement.max_in_field is not None:
             spot = _paid_side(ahead, spot)
         why = unknown_in(spot)
@@ -173,7 +173,7 @@ class Funds:
         except DustrunError as error:
             return _unresolved(ahead, error.message)
 
-    async def _gas(self, ahead: ForecastSpend, chain_id: Any, amounts: int) -> Need:
+    async def _gas(self, ahead: ForecastSpend, chain_id: Any, amounts: int) -> FundNeed:
         try:
             chain = self._chain_of(int(chain_id))
             coin, fees = await self._coin(chain, Asset(chain.network.chain_id)), await chain.fees()
@@ -197,7 +197,7 @@ class Funds:
         symbol = _text(answer.data) if answer.is_success else None
         return Coin(asset, symbol or f"{asset.token[:6]}…{asset.token[-4:]}", decimals)
 
-    async def _holdings(self, needs: Sequence[Need]) -> Mapping[tuple[str, Asset] | None, WalletHolding]:
+    async def _holdings(self, needs: Sequence[FundNeed]) -> Mapping[tuple[str, Asset] | None, WalletHolding]:
         """The balances of needed assets, by wallet and asset; unreadable ones are left out."""
         totals: dict[tuple[str, Asset], int] = {}
         coins: dict[tuple[str, Asset], Coin] = {}
@@ -241,27 +241,27 @@ def _paid_side(ahead: ForecastSpend, spot: Spot) -> Spot:
     return replace(spot, movement=given or spot.movement, amount=amount, token=token)
 
 
-def _need(ahead: ForecastSpend, source: str, network: Network, coin: Coin) -> Need:
+def _need(ahead: ForecastSpend, source: str, network: Network, coin: Coin) -> FundNeed:
     found = _unresolved(ahead, None, source)
     return replace(found, network=network, coin=coin, why=ahead.no_wallet)
 
 
-def _unresolved(ahead: ForecastSpend, why: str | None, source: str = "node") -> Need:
+def _unresolved(ahead: ForecastSpend, why: str | None, source: str = "node") -> FundNeed:
     node = ahead.seen.node
     address = ahead.wallet.address if ahead.wallet is not None else None
     name = node.node.title_override or node.id
     place = (ahead.seen.path, ahead.workflow_id, node.id, name, node.node.type)
-    return Need(*place, source, address, None, None, None, why)
+    return FundNeed(*place, source, address, None, None, None, why)
 
 
-def _unknown_call(scope: ForecastScope, call: Forecast, why: str) -> Need:
+def _unknown_call(scope: ForecastScope, call: Forecast, why: str) -> FundNeed:
     """A call that could not be followed: what it takes is not known."""
     node = call.node
     name = node.node.title_override or node.id
-    return Need(call.path, scope.workflow_id, node.id, name, node.node.type, "node", None, None, None, None, why)
+    return FundNeed(call.path, scope.workflow_id, node.id, name, node.node.type, "node", None, None, None, None, why)
 
 
-def _compare(need: Need, held: WalletHolding | None) -> ComparedNeed:
+def _compare(need: FundNeed, held: WalletHolding | None) -> ComparedNeed:
     return ComparedNeed(need, held, None if held is None else not held.is_insufficient)
 
 
@@ -272,7 +272,7 @@ def _hide(one: ComparedNeed, is_stored: bool) -> ComparedNeed:
     return ComparedNeed(need, None, one.is_sufficient if is_stored else None)
 
 
-def _key(need: Need) -> tuple[str, Asset] | None:
+def _key(need: FundNeed) -> tuple[str, Asset] | None:
     if need.coin is None or need.wallet_address is None:
         return None
     return need.wallet_address, need.coin.asset

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from dustrun.core.expression import ExpressionError, parse_expression, parse_template
 from dustrun.core.expression.template import Template
-from dustrun.core.expression.values import Limits, Roots
+from dustrun.core.expression.values import EvaluationLimits, Roots
 from dustrun.core.run.journal import Journal, enclosing, frame_of
 from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.program import Program
@@ -25,7 +25,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import journal as rows
 
-_LIMITS: Final = Limits(steps=20_000, size=65_536)
+_LIMITS: Final = EvaluationLimits(steps=20_000, size=65_536)
 _MOST_FRAMES: Final = 20
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dustrun import clock, ids
 from dustrun.core.triggers.event import CursorMove, TriggerEvent
-from dustrun.core.triggers.limits import EXHAUSTED, Admit, Limits, Skip, decide
+from dustrun.core.triggers.limits import EXHAUSTED, Admit, Skip, StartLimits, decide
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, DustrunError
 from dustrun.records import dataclass
@@ -167,8 +167,8 @@ class Decision:
         if found.state != ARMED and found.state_reason != EXHAUSTED:
             return Skip(found.state, f"The trigger is {found.state}: {found.state_reason or 'not armed'}.")
         if found.mode != "live":  # it only watches: it counts no runs, and has a cooldown of its own
-            return decide(Limits(found.status, None, found.cooldown_ms, found.last_event_at), self.now)
-        limits = Limits(found.status, found.remain_runs, found.cooldown_ms, found.last_triggered_at)
+            return decide(StartLimits(found.status, None, found.cooldown_ms, found.last_event_at), self.now)
+        limits = StartLimits(found.status, found.remain_runs, found.cooldown_ms, found.last_triggered_at)
         return decide(limits, self.now)
 
     def _key_is_good(self, found: EventState) -> bool:

@@ -27,7 +27,7 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.imports import imported_types
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows import calls, import_export
-from dustrun.services.workflows.import_export import NAMED, Reference
+from dustrun.services.workflows.import_export import NAMED, FileReference
 from dustrun.services.workflows.pins import Pin, Pins, pins_of, rename
 from dustrun.services.workflows.transitions import Changes, changed, decide_archive
 from dustrun.services.workflows.versions import changes_between, differences, document_of, get_version, make_version
@@ -64,7 +64,7 @@ def _may_see(principal: Principal, object_id: str) -> bool:
 
 
 def resolve(
-    tx: Tx, principal: Principal, references: Mapping[int, Reference], siblings: Mapping[str, str]
+    tx: Tx, principal: Principal, references: Mapping[int, FileReference], siblings: Mapping[str, str]
 ) -> tuple[dict[str, str], list[Problem]]:
     """Finds the objects that references name by `target`: values by `unbound:` text, and a problem for every target
     that is missing or not the only one. `references`: by place in the file; `siblings`: ids of workflows that the same
@@ -90,7 +90,7 @@ def _listed(principal: Principal, found: list[str]) -> str:
 
 
 def resolve_versions(
-    tx: Tx, principal: Principal, references: Mapping[int, Reference], values: Mapping[str, str], hashes: Pins
+    tx: Tx, principal: Principal, references: Mapping[int, FileReference], values: Mapping[str, str], hashes: Pins
 ) -> tuple[dict[Pin, int], list[Problem]]:
     """Finds the versions that calls mean by their content: numbers by `unbound:` text and exported number, and a
     problem for every one that is missing. `values`: ids by `unbound:` text."""
@@ -121,7 +121,7 @@ def find_workflow(tx: Tx, principal: Principal, workflow_id: str) -> WorkflowRow
     return workflows.find(tx, principal.org_id, workflow_id) if principal.may_use_workflow(workflow_id) else None
 
 
-def _candidates(tx: Tx, principal: Principal, one: Reference, name: str, siblings: Mapping[str, str]) -> list[str]:
+def _candidates(tx: Tx, principal: Principal, one: FileReference, name: str, siblings: Mapping[str, str]) -> list[str]:
     org_id = principal.org_id
     if one.kind == "connector":
         return named.list_connectors(tx, org_id, name, one.type or "")
@@ -153,7 +153,7 @@ class WorkflowFile:
 
     path: str
     new: NewWorkflow
-    references: Sequence[Reference]
+    references: Sequence[FileReference]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class AppliedFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bound:
+class _BoundFile:
     """A file whose references are bound, with the workflow of its name."""
 
     file: WorkflowFile
@@ -223,7 +223,7 @@ class WorkflowFiles:
     async def resolve(
         self,
         principal: Principal,
-        references: Sequence[Reference],
+        references: Sequence[FileReference],
         leave_unbound: Sequence[str],
         bindings: Mapping[str, str],
     ) -> tuple[dict[str, str], dict[Pin, int]]:
@@ -234,7 +234,7 @@ class WorkflowFiles:
         return bound, await self._find_versions(principal, references, bound)
 
     async def _find_versions(
-        self, principal: Principal, references: Sequence[Reference], ids: Mapping[str, str]
+        self, principal: Principal, references: Sequence[FileReference], ids: Mapping[str, str]
     ) -> dict[Pin, int]:
         """The versions here with the content that calls mean, by `unbound:` name; raises `Invalid` for those that are
         missing. `ids`: what the references are bound to."""
@@ -250,7 +250,7 @@ class WorkflowFiles:
         return found
 
     async def _find_targets(
-        self, principal: Principal, references: Sequence[Reference], given: Mapping[str, str]
+        self, principal: Principal, references: Sequence[FileReference], given: Mapping[str, str]
     ) -> dict[str, str]:
         """Ids by reference for those that have a `target` and no given binding; raises `Invalid` for a target that
         cannot be found."""
@@ -323,7 +323,7 @@ class _Apply:
             file.new.name.lower(): row.id if row else ids.new_id("wf") for file in files for row in [found[file.path]]
         }
         pruned = self._prune(set(siblings.values())) if prune else []
-        bound: dict[str, _Bound] = {}
+        bound: dict[str, _BoundFile] = {}
         changed: dict[str, FileChange] = {}
         for file in _called_first(files):
             one = bound[file.path] = self._bind(file, found[file.path], siblings)
@@ -353,7 +353,7 @@ class _Apply:
             self._save(row, decide_archive(row), "workflow.archive")
         return [FileChange(None, row.name, "archive", row.id, [], None) for row in gone]
 
-    def _bind(self, file: WorkflowFile, row: WorkflowRow | None, siblings: Mapping[str, str]) -> _Bound:
+    def _bind(self, file: WorkflowFile, row: WorkflowRow | None, siblings: Mapping[str, str]) -> _BoundFile:
         workflow_id = siblings[file.new.name.lower()]
         references = dict(enumerate(file.references))
         values, problems = resolve(self._tx, self._principal, references, siblings)
@@ -376,16 +376,16 @@ class _Apply:
                 raise Invalid("A file refers to objects that cannot be found.", details=problems)
             definition = imported_types.pinned(self._tx, self._principal.org_id, _definition(document))
             version = make_version(workflow_id, 1, definition, self._principal)
-        return _Bound(file, row, version, outside)
+        return _BoundFile(file, row, version, outside)
 
-    def _create(self, one: _Bound) -> FileChange:
+    def _create(self, one: _BoundFile) -> FileChange:
         row = make_row(self._principal, replace(one.file.new, id=one.version.workflow_id))
         rows.insert(self._tx, row)
         version_rows.insert(self._tx, one.version)
         audit.record(self._tx, self._principal, "workflow.create", row.id, name=row.name)
         return FileChange(one.file.path, row.name, "create", row.id, [], None)
 
-    def _update(self, one: _Bound) -> FileChange:
+    def _update(self, one: _BoundFile) -> FileChange:
         row, new = one.row, one.file.new
         assert row is not None
         wanted = _settings(new)
@@ -463,7 +463,7 @@ def _of_file(file: WorkflowFile) -> Iterator[None]:
         raise Invalid(error.message, code=error.code, details=details) from None
 
 
-def _digest(changes: Sequence[FileChange], bound: Sequence[_Bound]) -> str:
+def _digest(changes: Sequence[FileChange], bound: Sequence[_BoundFile]) -> str:
     """SHA-256 over canonical JSON; without the ids of new workflows, which every attempt draws anew."""
     documents = [
         [one.file.path, document_of(one.file.new.definition), one.outside, one.row and one.row.current_version]

@@ -47,7 +47,7 @@ class PinnedVersion(Fields):
     hash: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of its portable definition.")
 
 
-class Reference(Fields):
+class FileReference(Fields):
     """An object outside the file that the definition refers to."""
 
     name: str = Field(min_length=1, max_length=MAX_NAME, description="The name after `unbound:` in the definition.")
@@ -225,14 +225,14 @@ def _strip(value: Any, path: str, own_id: str, names: _Names, secret_fields: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class FileContent:
     """A parsed file. `content` is everything except format, definition and references, not validated yet.
 
     The definition has its bindings applied; `to_bind` lists the references that are still unbound."""
 
     content: dict[str, Any]
     definition: Definition
-    to_bind: list[Reference]
+    to_bind: list[FileReference]
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,7 @@ class ImportedDraft:
     """The imported draft, its unbound references and its validation problems."""
 
     workflow: Workflow
-    to_bind: list[Reference]
+    to_bind: list[FileReference]
     problems: list[Problem]
 
 
@@ -249,7 +249,7 @@ class ParsedFile:
     """A parsed file: its content without format and references, not validated yet, and its references."""
 
     document: dict[str, Any]
-    references: list[Reference]
+    references: list[FileReference]
 
 
 def parse(text: str) -> ParsedFile:
@@ -258,12 +258,14 @@ def parse(text: str) -> ParsedFile:
     return ParsedFile(document, references_of(document))
 
 
-def references_of(document: dict[str, Any]) -> list[Reference]:
+def references_of(document: dict[str, Any]) -> list[FileReference]:
     """Takes the references out of a file's document."""
     return _references(document.pop("references", []))
 
 
-def read(text: str, bindings: Mapping[str, str], own_id: str, rename: Callable[[Any], Any] = lambda it: it) -> Read:
+def read(
+    text: str, bindings: Mapping[str, str], own_id: str, rename: Callable[[Any], Any] = lambda it: it
+) -> FileContent:
     """Parses a file and binds its references; raises `Invalid` if the file or its definition is malformed. `rename`
     replaces the versions of calls."""
     parsed = parse(text)
@@ -283,7 +285,7 @@ def read(text: str, bindings: Mapping[str, str], own_id: str, rename: Callable[[
         found = errors_in(error, bound, Definition.model_validate)
         details = problems_of(found, whole="definition", model=Definition)
         raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=details) from None
-    return Read(document, definition, [one for one in references if one.name in known - set(bindings)])
+    return FileContent(document, definition, [one for one in references if one.name in known - set(bindings)])
 
 
 def _as_yaml(document: dict[str, Any]) -> str:
@@ -324,12 +326,12 @@ def _unreadable(why: str) -> Invalid:
     return Invalid("The file cannot be read.", details=[Problem("content", why)])
 
 
-def _references(found: Any) -> list[Reference]:
-    validate = TypeAdapter(list[Reference]).validate_python
+def _references(found: Any) -> list[FileReference]:
+    validate = TypeAdapter(list[FileReference]).validate_python
     try:
         return validate(found)
     except ValidationError as error:
-        details = problems_of(errors_in(error, found, validate), whole="references", model=Reference)
+        details = problems_of(errors_in(error, found, validate), whole="references", model=FileReference)
         raise Invalid("The file's references cannot be read.", details=details) from None
 
 

@@ -35,7 +35,7 @@ _MOST: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class AttentionItem:
     """One thing that needs a person. `id`: the connector's or hook's, the run's of a payment, or None for one that
     belongs to no run; that of a trigger is its workflow's. `why`: as stored."""
 
@@ -58,8 +58,8 @@ def _none(name: str) -> sa.ColumnElement[Any]:
 
 
 def _needs() -> dict[str, sa.Select[Any]]:
-    """By kind, or `connector` for all of connectors, what is found in the whole store: the columns of `Need`, less the
-    kind, and the organisation."""
+    """By kind, or `connector` for all of connectors, what is found in the whole store: the columns of `AttentionItem`,
+    less the kind, and the organisation."""
     is_restored = sa.exists().where(store_facts.c.name == RESTORED_AT)  # nothing is held in any other store
     # not as columns, so that SQLite looks for the few that are held or stand still, not for all that is open or armed
     status, state_of_trigger = (
@@ -133,7 +133,7 @@ def count(tx: Tx) -> dict[str, int]:
     return {kind: found[kind] for kind in KINDS}
 
 
-def list_of(tx: Tx, org_id: str) -> list[Need]:
+def list_of(tx: Tx, org_id: str) -> list[AttentionItem]:
     """The states of an organisation that need a person: the worse first, of a kind the newest, at most 200 of each."""
     found = [
         _need(kind, *row[1:]) for kind, query in _LISTS.items() for row in tx.all(query, org_id=org_id, most=_MOST)
@@ -149,8 +149,8 @@ def _need(
     name: str | None,
     since: int,
     why: str | None,
-) -> Need:
+) -> AttentionItem:
     if why is not None and kind in ("connector", "payment-displaced"):
         told = loads_own(why)
         kind, why = f"connector-{told['what']}" if kind == "connector" else kind, told["message"]
-    return Need(kind, id_, workflow_id, wallet_id, name or "", since, why or "")
+    return AttentionItem(kind, id_, workflow_id, wallet_id, name or "", since, why or "")

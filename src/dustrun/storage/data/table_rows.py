@@ -20,7 +20,7 @@ LIVE = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredRow:
     """A row as stored; `data` is JSON, and so are the `sources` of what runs wrote in it."""
 
     layer: int
@@ -121,12 +121,12 @@ _COUNT_LAYER = Statement(
 )
 
 
-def _kept(row: Sequence[Any]) -> Kept:
+def _kept(row: Sequence[Any]) -> StoredRow:
     layer, key, data, assumed, created_at, updated_at, sources = row
-    return Kept(layer, bytes(key), data, bool(assumed), created_at, updated_at, sources)
+    return StoredRow(layer, bytes(key), data, bool(assumed), created_at, updated_at, sources)
 
 
-def find(tx: Tx, table_id: str, layer: int, key: bytes) -> Kept | None:
+def find(tx: Tx, table_id: str, layer: int, key: bytes) -> StoredRow | None:
     """Finds a row as seen in a layer."""
     row = tx.one(_GET[layer != LIVE], table_id=table_id, layer=layer, key=key)
     return _kept(row) if row else None
@@ -138,7 +138,7 @@ def find_holder(tx: Tx, table_id: str, layer: int, column: str, value: bytes) ->
     return bytes(row[0]) if row else None
 
 
-def put(tx: Tx, table_id: str, row: Kept, fresh: Mapping[str, bytes], old: Mapping[str, bytes]) -> None:
+def put(tx: Tx, table_id: str, row: StoredRow, fresh: Mapping[str, bytes], old: Mapping[str, bytes]) -> None:
     """Writes a row to its layer; `fresh` are its new cells, `old` those that the layer had before."""
     values = {"key": row.key, "data": row.data, "assumed": int(row.assumed), "sources": row.sources}
     times = {"created_at": row.created_at, "updated_at": row.updated_at}
@@ -172,7 +172,7 @@ def count_layer(tx: Tx, layer: int) -> int:
 
 def list_rows(
     tx: Tx, table_id: str, layer: int, tests: Sequence[Test], order: RowOrder | None, *, limit: int, offset: int
-) -> list[Kept]:
+) -> list[StoredRow]:
     """Lists the rows that pass every test, as seen in a layer; in key order unless `order` is given."""
     tests = sorted(tests, key=lambda test: _SELECTIVE.index(test.operator))
     source: Any = _r

@@ -121,7 +121,7 @@ class Rows(Statement):
         return bound
 
 
-class Returned:
+class PendingResult:
     """A statement's result, known later: see `Tx.last` and `Tx.soon`."""
 
     __slots__ = ("value",)
@@ -202,10 +202,10 @@ class Tx:
         else:
             self._cursor.executemany(sql, map(statement.pick, rows))
 
-    def last(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> list[Returned]:
+    def last(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> list[PendingResult]:
         """Executes a statement once per row, after all others of the unit, and in the order in which units are told;
         returns the first value that each returns."""
-        found = [Returned() for _ in rows]
+        found = [PendingResult() for _ in rows]
         for row, returned in zip(rows, found, strict=True):
             if isinstance(statement, Insertion):
                 returned.value = self.insert(statement, **row)
@@ -239,16 +239,16 @@ class Tx:
         row: Row | None = self._cursor.fetchone()
         return row
 
-    def soon(self, statement: Statement, **values: Any) -> Returned:
+    def soon(self, statement: Statement, **values: Any) -> PendingResult:
         """Executes a query; its first row or None is known after the next statement whose result is. PostgreSQL gets
         both in one round trip."""
-        found = Returned()
+        found = PendingResult()
         found.value = self.one(statement, **values)
         return found
 
-    def soon_all(self, statement: Statement, **values: Any) -> Returned:
+    def soon_all(self, statement: Statement, **values: Any) -> PendingResult:
         """Like `soon`, with all rows."""
-        found = Returned()
+        found = PendingResult()
         found.value = self.all(statement, **values)
         return found
 

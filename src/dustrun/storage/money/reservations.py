@@ -15,7 +15,7 @@ from sqlalchemy import bindparam as b
 
 from dustrun.records import dataclass
 from dustrun.storage.db.ledger_tables import approved_values, reservations, wallet_recipients
-from dustrun.storage.db.statement import Returned, Row, Statement, Tx
+from dustrun.storage.db.statement import PendingResult, Row, Statement, Tx
 
 OPEN, SETTLED, RELEASED = "open", "settled", "released"
 _c = reservations.c
@@ -115,8 +115,8 @@ class Ledger:
         self._not_counted = frozenset(held)
         self._judged: str | None = None
         self._replaced: set[str] = set()
-        self._windows: dict[tuple[str, str, int], tuple[Returned, Returned, Returned]] = {}
-        self._seen: dict[tuple[str, str], Returned] = {}
+        self._windows: dict[tuple[str, str, int], tuple[PendingResult, PendingResult, PendingResult]] = {}
+        self._seen: dict[tuple[str, str], PendingResult] = {}
         self._added: dict[tuple[str, str], int] = {}
         self._noted: dict[tuple[str, str], int] = {}
         self._approved: dict[tuple[str, str], str | None] = {}
@@ -219,7 +219,7 @@ class Totals:
 
     def __init__(self, tx: Tx) -> None:
         self._tx = tx
-        self._asked: dict[tuple[str, str], Returned] = {}
+        self._asked: dict[tuple[str, str], PendingResult] = {}
         self._newest: dict[tuple[str, str], tuple[int, int, int]] = {}
         self._settled: list[dict[str, object]] = []
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.records import dataclass
-from dustrun.storage.db.statement import Returned, Row, Statement, Tx
+from dustrun.storage.db.statement import PendingResult, Row, Statement, Tx
 from dustrun.storage.runs import journal
 from dustrun.storage.runs.runs import OpenRun, RunRow
 from dustrun.storage.sharing.leases import IS_DEAD
@@ -174,7 +174,7 @@ class Rooms(NamedTuple):
     named: dict[str, int]
 
 
-def claim(tx: Tx, holder: str, count: int, rooms: Rooms | None = None, after: str = "") -> Returned:
+def claim(tx: Tx, holder: str, count: int, rooms: Rooms | None = None, after: str = "") -> PendingResult:
     """Claims at most so many free runs for a process, and takes their next fence. Organisations take turns, beginning
     with the one behind `after`; of each its oldest ones. Nobody else can claim them, since writers take turns. The
     answer arrives with that of the commit; `claimed` reads it."""
@@ -194,7 +194,7 @@ class ClaimedRuns(NamedTuple):
     last_org: str | None
 
 
-def claimed(answer: Returned) -> ClaimedRuns:
+def claimed(answer: PendingResult) -> ClaimedRuns:
     """The runs that were claimed."""
     found = [(row[-2:], OpenRun(*row[:-2])) for row in answer.value]
     last = max(found, key=itemgetter(0), default=None)

@@ -21,7 +21,7 @@ from dustrun.core.text.masking import Redaction, hide
 from dustrun.core.values.exact_json import MOST, dumps_text, loads_own, weigh
 from dustrun.log import LINK, mask_links
 from dustrun.records import dataclass
-from dustrun.storage.db.statement import Change, Insertion, Returned, Row, Rows, Statement, Tx
+from dustrun.storage.db.statement import Change, Insertion, PendingResult, Row, Rows, Statement, Tx
 from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, executions, run_is_open, run_signals, runs
 from dustrun.storage.runs import forks as fork_rows
 from dustrun.storage.runs import waits as wait_rows
@@ -48,7 +48,7 @@ class Event(NamedTuple):
     type: str
     at: int
     data: str
-    cursor: Returned | None = None
+    cursor: PendingResult | None = None
 
 
 _new_event: Callable[[tuple[Any, ...]], Event] = functools.partial(tuple.__new__, Event)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from dustrun.core.workflow.placement import reaches
 from dustrun.records import dataclass
-from dustrun.storage.db.statement import Returned, Statement, Tx
+from dustrun.storage.db.statement import PendingResult, Statement, Tx
 from dustrun.storage.db.tables import run_counts, runs
 from dustrun.storage.db.tables import workflow_versions as v
 from dustrun.storage.db.tables import workflows as t
@@ -191,7 +191,7 @@ def find_state(tx: Tx, org_id: str, workflow_id: str) -> tuple[Any, ...] | None:
     return tx.one(_FIND_STATE, org_id=org_id, id=workflow_id)
 
 
-def find_state_soon(tx: Tx, org_id: str, workflow_id: str) -> Returned:
+def find_state_soon(tx: Tx, org_id: str, workflow_id: str) -> PendingResult:
     """Like `find_state`; the value is there after the next statement that has a result."""
     return tx.soon(_FIND_STATE, org_id=org_id, id=workflow_id)
 

@@ -8,14 +8,14 @@ import pytest
 
 from dustrun.errors import Conflict, Forbidden
 from dustrun.services.access.api_keys import READ
-from dustrun.services.access.oidc.admission import Admission
+from dustrun.services.access.oidc.admission import SignInAdmission
 from testkit.composition import Given
 
 ADA = {"sub": "1", "name": " Ada ", "email": "Ada@Example.com", "email_verified": True}
 
 
-def _admission(**settings: Any) -> Admission:
-    return Admission(Given(sign_in_client_id="us", sign_in_issuer="https://id.example.com", **settings))
+def _admission(**settings: Any) -> SignInAdmission:
+    return SignInAdmission(Given(sign_in_client_id="us", sign_in_issuer="https://id.example.com", **settings))
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from dustrun.services.access.scim.documents import (
     ENTERPRISE,
     PATCH,
     USER,
-    Group,
     Members,
+    ScimGroup,
     ScimInvalid,
-    User,
+    ScimUser,
     patch_group,
     patch_user,
     read_filter,
@@ -30,7 +30,7 @@ _ADA = {
 _KNOWN = {"username": "userName", "id": "id", "emails.value": "emails.value"}
 
 
-def _patched(*operations: dict[str, Any], **named: Any) -> User:
+def _patched(*operations: dict[str, Any], **named: Any) -> ScimUser:
     return read_user(patch_user(_ADA, {"schemas": [PATCH], named.get("name", "Operations"): list(operations)}))
 
 
@@ -43,9 +43,9 @@ def test_a_user_keeps_what_this_server_needs() -> None:
         "emails": [{"value": "home@example.com", "type": "home"}, {"value": "ADA@example.com", "primary": True}],
         ENTERPRISE: {"department": "Engines"},
     }
-    expected = User("ada", "x1", "ada@example.com", "Ada King", {"name": _ADA["name"]}, True)
+    expected = ScimUser("ada", "x1", "ada@example.com", "Ada King", {"name": _ADA["name"]}, True)
     assert read_user(sent) == expected
-    assert read_user({"USERNAME": "ada@example.com"}) == User(
+    assert read_user({"USERNAME": "ada@example.com"}) == ScimUser(
         "ada@example.com", None, "ada@example.com", "ada@example.com", {}, None
     )
 
@@ -134,12 +134,12 @@ def test_a_patch_that_cannot_be_is_refused(operation: dict[str, Any], scim_type:
 )
 def test_patches_of_members_in_the_shapes_of_directories(operation: dict[str, Any], change: Members) -> None:
     sent = {"schemas": [PATCH], "Operations": [operation]}
-    assert patch_group(Group("traders", None, None), sent) == (Group("traders", None, None), [change])
+    assert patch_group(ScimGroup("traders", None, None), sent) == (ScimGroup("traders", None, None), [change])
 
 
 def test_a_group_is_renamed_by_a_patch_that_repeats_its_id() -> None:
     sent = {"schemas": [PATCH], "Operations": [{"op": "replace", "value": {"id": "g", "displayName": "sellers"}}]}
-    assert patch_group(Group("traders", None, None), sent) == (Group("sellers", None, None), [])
+    assert patch_group(ScimGroup("traders", None, None), sent) == (ScimGroup("sellers", None, None), [])
 
 
 @pytest.mark.parametrize(

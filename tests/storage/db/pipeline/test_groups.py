@@ -19,7 +19,7 @@ from dustrun import clock
 from dustrun.errors import StoreUnavailable
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
-from dustrun.storage.db.statement import Returned, Statement, Tx
+from dustrun.storage.db.statement import PendingResult, Statement, Tx
 from dustrun.storage.db.tables import activity, run_counts, store_facts
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import journal
@@ -291,7 +291,7 @@ async def test_what_is_executed_last_has_the_order_in_which_units_are_told(store
     await store.together(_add("row"))
 
     def place(name: str, steps: int) -> Unit:
-        def unit(tx: Tx) -> tuple[str, list[Returned]]:
+        def unit(tx: Tx) -> tuple[str, list[PendingResult]]:
             for _ in range(steps):
                 tx.one(_READ, of="row")
             rows = [{"org_id": "o", "workflow_id": name, "run_pk": pk, "seq": 1} for pk in (1, 2)]
@@ -302,7 +302,7 @@ async def test_what_is_executed_last_has_the_order_in_which_units_are_told(store
 
         return unit
 
-    def tell(done: tuple[str, list[Returned]]) -> None:
+    def tell(done: tuple[str, list[PendingResult]]) -> None:
         told.append((done[0], [one.value for one in done[1]]))
 
     await store.writer.write(_with_two_runs)
@@ -372,7 +372,7 @@ def _random_unit(chance: random.Random, name: str, kind: str) -> Unit:
     """A unit that touches only rows that begin with its name; it reads, changes and adds in some order."""
     steps = [chance.choice(["add", "add later", "change", "read"]) for _ in range(chance.randint(0, 5))]
 
-    def unit(tx: Tx) -> list[Returned]:
+    def unit(tx: Tx) -> list[PendingResult]:
         if kind == "breaks before":
             raise Broken
         tx.many(_ADD, [{"name": name, "value": ""}])

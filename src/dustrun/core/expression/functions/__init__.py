@@ -12,12 +12,12 @@ from dustrun.core.expression.functions.data import data
 from dustrun.core.expression.functions.money import money
 from dustrun.core.expression.functions.numbers import numbers
 from dustrun.core.expression.functions.standard import standard
-from dustrun.core.expression.functions.table import FunctionSpec, Group
+from dustrun.core.expression.functions.table import FunctionGroup, FunctionSpec
 from dustrun.core.expression.functions.text import text
 from dustrun.core.expression.functions.time import time
 from dustrun.core.expression.values import Timestamp, kind
 
-GROUPS: tuple[Group, ...] = (standard, numbers, money, text, data, time, chain, hashes)
+GROUPS: tuple[FunctionGroup, ...] = (standard, numbers, money, text, data, time, chain, hashes)
 
 FUNCTIONS: dict[str, FunctionSpec] = {name: spec for group in GROUPS for name, spec in group.functions.items()}
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions import abi
-from dustrun.core.expression.functions.table import Group
+from dustrun.core.expression.functions.table import FunctionGroup
 from dustrun.core.expression.functions.text import hex_bytes, utf8
 from dustrun.core.expression.values import Meter
 from dustrun.core.values import addresses
 
-chain = Group("Chain")
+chain = FunctionGroup("Chain")
 
 _SIGNATURE = re.compile(r"([A-Za-z_$][A-Za-z0-9_$]*)\((.*)\)")
 
@@ -95,7 +95,7 @@ def selector(meter: Meter, signature: str) -> str:
 # Hashes. Text is hashed as UTF-8; use fromHex() for hexadecimal bytes.
 
 
-hashes = Group("Hashes")
+hashes = FunctionGroup("Hashes")
 
 _NAMESPACES = {"dns": "6ba7b810", "url": "6ba7b811", "oid": "6ba7b812", "x500": "6ba7b814"}
 _REST = "9dad11d180b400c04fd430c8"

@@ -12,7 +12,7 @@ from typing import Any
 from dustrun.core.expression import operators
 from dustrun.core.expression.border import compact, to_json
 from dustrun.core.expression.fault import Fault
-from dustrun.core.expression.functions.table import Group
+from dustrun.core.expression.functions.table import FunctionGroup
 from dustrun.core.expression.operators import MAX_VALUE_DEPTH, NO, OPERATORS, contained, is_number, same
 from dustrun.core.expression.values import Meter, from_key, kind, map_key
 from dustrun.core.values import exact_json
@@ -167,7 +167,7 @@ def _interpreter() -> Any:
     return Metered
 
 
-data = Group("Data")
+data = FunctionGroup("Data")
 
 Keyed = list[tuple[Any, Any]]
 

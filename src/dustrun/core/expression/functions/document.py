@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dustrun.core.expression.functions import GROUPS
-from dustrun.core.expression.functions.table import FunctionSpec, Group
+from dustrun.core.expression.functions.table import FunctionGroup, FunctionSpec
 
 BEGIN = "<!-- functions: generated from the code, do not edit -->"
 END = "<!-- end of functions -->"
@@ -14,7 +14,7 @@ def function_table() -> str:
     return "\n\n".join(map(_section, GROUPS))
 
 
-def _section(group: Group) -> str:
+def _section(group: FunctionGroup) -> str:
     title = "CEL's own" if group.name == "CEL" else group.name
     rows = [_row(spec) for spec in group.functions.values()]
     return "\n".join(

@@ -7,11 +7,11 @@ from decimal import Decimal
 
 from dustrun.core.expression import operators
 from dustrun.core.expression.fault import Fault
-from dustrun.core.expression.functions.table import Group
+from dustrun.core.expression.functions.table import FunctionGroup
 from dustrun.core.expression.operators import WIDE, Number
 from dustrun.core.expression.values import Meter
 
-money = Group("Money")
+money = FunctionGroup("Money")
 
 MAX_DECIMALS = 255
 _AMOUNT = re.compile(r"[+-]?[0-9]{1,400}(\.[0-9]{1,400})?")

@@ -7,11 +7,11 @@ from typing import Any
 
 from dustrun.core.expression import operators
 from dustrun.core.expression.fault import Fault
-from dustrun.core.expression.functions.table import Group, numbers_of
+from dustrun.core.expression.functions.table import FunctionGroup, numbers_of
 from dustrun.core.expression.operators import WIDE, Number
 from dustrun.core.expression.values import Meter, kind
 
-numbers = Group("Numbers")
+numbers = FunctionGroup("Numbers")
 
 
 @numbers.function("abs(x: number) -> number", "The absolute value.", "abs(-1.5)", "1.5")

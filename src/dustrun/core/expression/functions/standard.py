@@ -11,12 +11,12 @@ from typing import Any
 
 from dustrun.core.expression import operators, times
 from dustrun.core.expression.fault import Fault
-from dustrun.core.expression.functions.table import Group, is_digits
+from dustrun.core.expression.functions.table import FunctionGroup, is_digits
 from dustrun.core.expression.logic import type_of
 from dustrun.core.expression.syntax import literals
 from dustrun.core.expression.values import Duration, Meter, Timestamp, TypeName
 
-standard = Group("CEL")
+standard = FunctionGroup("CEL")
 
 MAX_PATTERN = 1000
 MAX_PATTERN_MEMORY = 1 << 20

@@ -40,7 +40,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class FunctionExample:
     """An example and its JSON result."""
 
     example: str
@@ -55,7 +55,7 @@ class FunctionSpec:
     signature: str
     group: str
     line: str
-    expected: Expected
+    expected: FunctionExample
     parameters: tuple[Parameter, ...]
     work: Callable[..., Any]
 
@@ -68,7 +68,7 @@ class FunctionSpec:
             raise Fault("syntax", message, offset=at)
 
 
-class Group:
+class FunctionGroup:
     """The functions of one module."""
 
     def __init__(self, name: str) -> None:
@@ -85,7 +85,7 @@ class Group:
             assert match, signature
             name, parameters, _ = match.groups()
             self.functions[name] = FunctionSpec(
-                name, signature, self.name, line, Expected(example, result), _parameters(parameters), work
+                name, signature, self.name, line, FunctionExample(example, result), _parameters(parameters), work
             )
             return work
 

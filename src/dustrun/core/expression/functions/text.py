@@ -11,10 +11,10 @@ from urllib.parse import quote
 from dustrun.core.expression.border import as_text
 from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.formatting import format_text
-from dustrun.core.expression.functions.table import Group
+from dustrun.core.expression.functions.table import FunctionGroup
 from dustrun.core.expression.values import Meter
 
-text = Group("Text")
+text = FunctionGroup("Text")
 
 
 @text.function("lower(s: string) -> string", "Converts to lower case.", 'lower("ÀB")', '"àb"')

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from dustrun.core.expression import operators, times
 from dustrun.core.expression.fault import Fault
-from dustrun.core.expression.functions.table import Group
+from dustrun.core.expression.functions.table import FunctionGroup
 from dustrun.core.expression.values import Duration, Meter, Timestamp
 
 # Date and time patterns with Unicode (CLDR) letters; names are always English, independent of any locale.
@@ -115,7 +115,7 @@ def _moment(found: dict[str, str], zone: str) -> datetime:
     )
 
 
-time = Group("Time")
+time = FunctionGroup("Time")
 
 _UNITS = {"milliseconds": 10**6, "seconds": times.SECOND, "minutes": 60 * times.SECOND,
           "hours": 3600 * times.SECOND, "days": 86_400 * times.SECOND, "weeks": 7 * 86_400 * times.SECOND}  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any, Final
 from dustrun.core.evm.abi import AbiFault, Function, Param
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.evm.calls import read_selector
-from dustrun.core.expression import ExpressionError, Limits, Template, parse_expression
+from dustrun.core.expression import EvaluationLimits, ExpressionError, Template, parse_expression
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.parse import parse
 from dustrun.core.money.policy.special_methods import known_functions
@@ -27,7 +27,7 @@ OWN_NAMES: Final = ("args", "wallet", "value", "chain")
 chain's id.
 """
 FUNCTIONS: Final = ("units", "toUnits", "percent", "bps", "min", "max", "size")
-_LIMITS: Final = Limits(steps=5_000, depth=32, size=65_536, integer_bits=1024)
+_LIMITS: Final = EvaluationLimits(steps=5_000, depth=32, size=65_536, integer_bits=1024)
 _ADDRESS: Final = re.compile(r"(?<![0-9a-zA-Z])0x[0-9a-fA-F]{40}(?![0-9a-zA-Z])")
 
 

@@ -20,7 +20,7 @@ from dustrun.core.money.policy.counting import (
 )
 from dustrun.core.money.policy.document import HOUR_MS, AskTotal, Limit, WalletPolicy, usd_units
 from dustrun.core.money.policy.scope import is_endless, judge_scope, paid, revokes
-from dustrun.core.money.policy.scopes import Bound, asked_under, base_of, bounds_of
+from dustrun.core.money.policy.scopes import LimitCount, asked_under, base_of, bounds_of
 from dustrun.core.money.policy.sources_rule import VouchedContracts, brief, contracts_of, judge_sources
 from dustrun.core.money.policy.verdict import Allow, Ask, Deny, Reason, Verdict
 from dustrun.records import dataclass
@@ -136,14 +136,14 @@ def _maximum(limit: Limit) -> int:
     return usd_units(limit.max_usd or limit.max_gas_usd or "0")
 
 
-def _limits(bounds: Iterable[Bound], counted: CountedUnits, facts: VerdictFacts) -> Iterator[Reason]:
+def _limits(bounds: Iterable[LimitCount], counted: CountedUnits, facts: VerdictFacts) -> Iterator[Reason]:
     for bound in bounds:
         reason = _over(bound, counted, facts)
         if reason is not None:
             yield reason
 
 
-def _over(bound: Bound, counted: CountedUnits, facts: VerdictFacts) -> Reason | None:
+def _over(bound: LimitCount, counted: CountedUnits, facts: VerdictFacts) -> Reason | None:
     statement, limit, window_ms = f"limits[{bound.index}]", bound.limit, bound.window_ms
     measure, maximum = base_of(limit), _maximum(limit)
     if measure == GAS_USD and counted.fee_unpriced:
@@ -168,7 +168,7 @@ def _over(bound: Bound, counted: CountedUnits, facts: VerdictFacts) -> Reason | 
     return Reason(statement, f"{show(measure, wanted)} on top of the {more} spent {past} is over {most}.")
 
 
-def _scope_of(bound: Bound) -> str:
+def _scope_of(bound: LimitCount) -> str:
     if bound.member is not None:
         return f" for {bound.member}"
     return " within its scope" if bound.limit.of is not None else ""

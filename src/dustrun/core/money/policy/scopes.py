@@ -38,7 +38,7 @@ WHOLE_RUN_MS: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class LimitCount:
     """One count that a limit holds against its maximum. `window_ms` None: this transaction alone. `member`: the
     recipient of a limit per recipient."""
 
@@ -67,23 +67,23 @@ def measure_of(limit: Limit, member: str = "") -> str:
     return f"{base_of(limit)}@{digest}" + (f"/{member}" if member else "")
 
 
-def bounds_of(policy: WalletPolicy, request: PolicyRequest) -> list[Bound]:
+def bounds_of(policy: WalletPolicy, request: PolicyRequest) -> list[LimitCount]:
     """The counts that the limits of a policy keep of a request."""
     return [bound for index, limit in enumerate(policy.limits) for bound in _bounds(index, limit, request)]
 
 
-def _bounds(index: int, limit: Limit, request: PolicyRequest) -> Iterator[Bound]:
+def _bounds(index: int, limit: Limit, request: PolicyRequest) -> Iterator[LimitCount]:
     origin, window = request.origin, limit.window_ms
     if limit.per == "recipient":
         for who in sorted({one.counterparty.lower() for one in request.movements if one.kind == "send"}):
-            yield Bound(index, limit, measure_of(limit, who), window, who)
+            yield LimitCount(index, limit, measure_of(limit, who), window, who)
     elif limit.per == "run":  # without a run, each transaction is one
-        yield Bound(index, limit, measure_of(limit, origin.run_id or "-"), WHOLE_RUN_MS if origin.run_id else None)
+        yield LimitCount(index, limit, measure_of(limit, origin.run_id or "-"), WHOLE_RUN_MS if origin.run_id else None)
     elif limit.per is not None:
         member = origin.workflow_id if limit.per == "workflow" else origin.key_id
-        yield Bound(index, limit, measure_of(limit, member or "-"), window)
+        yield LimitCount(index, limit, measure_of(limit, member or "-"), window)
     else:
-        yield Bound(index, limit, measure_of(limit), window)
+        yield LimitCount(index, limit, measure_of(limit), window)
 
 
 def asked_under(policy: WalletPolicy, request: PolicyRequest, worths: Mapping[str, Worth]) -> CountedUnits:
@@ -114,7 +114,7 @@ def _with_scopes(
 
 
 def _units(
-    bound: Bound, request: PolicyRequest, movements: tuple[Movement, ...], number: int, worths: Mapping[str, Worth]
+    bound: LimitCount, request: PolicyRequest, movements: tuple[Movement, ...], number: int, worths: Mapping[str, Worth]
 ) -> int:
     limit, implied = bound.limit, implied_of(request)
     within = [one for one in movements if _is_within(bound, request, one)]
@@ -127,7 +127,7 @@ def _units(
     return sum(worth.of(units_of(one, implied)) for one, worth in known if worth is not None)
 
 
-def _is_within(bound: Bound, request: PolicyRequest, movement: Movement) -> bool:
+def _is_within(bound: LimitCount, request: PolicyRequest, movement: Movement) -> bool:
     """Whether a movement is within the scope: all that the scope names must fit."""
     of, who = bound.limit.of, movement.counterparty
     if bound.member is not None and (who.lower() != bound.member or movement.kind != "send"):

@@ -20,7 +20,7 @@ _MOST_EMAIL, _MOST_NAME, _MOST_SUBJECT = 254, 255, 255
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class AdmittedPerson:
     """Somebody whom the settings let in. `email`: only if it is verified. `permissions`: those of their groups; None:
     groups give none."""
 
@@ -30,7 +30,7 @@ class Admitted:
     permissions: tuple[str, ...] | None
 
 
-class Admission:
+class SignInAdmission:
     """Decides by settings alone; raises `Conflict` if they name a permission that does not exist."""
 
     def __init__(self, settings: Settings) -> None:
@@ -50,7 +50,7 @@ class Admission:
         lacks_groups = self.needs_groups and _find(claims, self._claim) is None
         return lacks_groups or (needs_email and "email" not in claims)
 
-    def admit(self, claims: Mapping[str, Any], *, groups_decide: bool = True) -> Admitted:
+    def admit(self, claims: Mapping[str, Any], *, groups_decide: bool = True) -> AdmittedPerson:
         """Who it is, and what they may do; raises `Forbidden` if they are not let in. `groups_decide`: not if a
         directory tells this server of their groups."""
         subject, email = claims["sub"], self._email(claims)
@@ -64,7 +64,9 @@ class Admission:
         said = claims.get("name") or claims.get("preferred_username")
         printed = "".join(one for one in said if one.isprintable()) if isinstance(said, str) else ""
         name = printed.strip()[:_MOST_NAME]
-        return Admitted(subject, email, name or email or subject, self._permissions(claims) if groups_decide else None)
+        return AdmittedPerson(
+            subject, email, name or email or subject, self._permissions(claims) if groups_decide else None
+        )
 
     def _email(self, claims: Mapping[str, Any]) -> str | None:
         said = claims.get("email")

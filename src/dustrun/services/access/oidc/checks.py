@@ -12,7 +12,7 @@ from dustrun import clock, log
 from dustrun.errors import DustrunError, Forbidden, Temporary
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.oidc import rights
-from dustrun.services.access.oidc.admission import Admitted
+from dustrun.services.access.oidc.admission import AdmittedPerson
 from dustrun.services.access.oidc.provider import Provider
 from dustrun.services.access.oidc.sign_in import KIND, SignIns
 from dustrun.services.access.sessions import Sessions
@@ -127,7 +127,7 @@ class Checks:
 
         return await self._writer.write(unit)
 
-    async def _give(self, row: IdentityRow, admitted: Admitted) -> None:
+    async def _give(self, row: IdentityRow, admitted: AdmittedPerson) -> None:
         def unit(tx: Tx) -> list[KeyRow]:
             return rights.renew(tx, row, admitted.permissions) if _is_same(tx, row) else []
 

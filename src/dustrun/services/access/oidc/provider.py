@@ -14,7 +14,7 @@ from dustrun import clock
 from dustrun.errors import DustrunError, Temporary, Unauthenticated
 from dustrun.records import dataclass
 from dustrun.sdk.context import Http, HttpRequest, HttpResponse
-from dustrun.services.access.oidc.admission import Admission
+from dustrun.services.access.oidc.admission import SignInAdmission
 from dustrun.services.access.oidc.id_token import check_nonce, check_party, check_times, refuse
 from dustrun.services.access.oidc.issuer import AGAIN_S, MOST_BYTES, OF_OPENID, TIMEOUT_S, Issuer
 from dustrun.settings import Settings
@@ -41,7 +41,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class SignInAttempt:
     """A sign-in that has begun: its secrets, and when."""
 
     state: str
@@ -59,7 +59,7 @@ class Provider:
         self.settings = settings
         self.url = settings.sign_in_issuer
         self.client_id = settings.sign_in_client_id
-        self.admission = Admission(settings)
+        self.admission = SignInAdmission(settings)
         self._http = http
         self._issuer = Issuer(self.url, http, (OF_OPENID,), again_s=again_s)
 
@@ -83,7 +83,7 @@ class Provider:
         methods = about.get("code_challenge_methods_supported")
         return "it does not support PKCE by S256" if methods is not None and "S256" not in methods else None
 
-    async def page_for(self, attempt: Attempt) -> str:
+    async def page_for(self, attempt: SignInAttempt) -> str:
         """The address at the provider at which somebody signs in; raises `Temporary`."""
         challenge = hashlib.sha256(attempt.verifier.encode()).digest()
         fields = {
@@ -117,7 +117,7 @@ class Provider:
         if is_missing or issuer not in (None, self.url):
             raise refuse("The answer came from another provider than the one that you were sent to. Sign in again.")
 
-    async def exchange(self, code: str, attempt: Attempt) -> Grant:
+    async def exchange(self, code: str, attempt: SignInAttempt) -> Grant:
         """The provider's grant for the code of a sign-in; raises `Forbidden` or `Temporary`."""
         fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": self.redirect_uri}
         answer, status = await self._ask_token({**fields, "code_verifier": attempt.verifier})

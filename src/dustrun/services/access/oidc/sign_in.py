@@ -18,9 +18,9 @@ from dustrun.records import dataclass
 from dustrun.services.access import audit
 from dustrun.services.access.api_keys import Keys, is_good, make_key, permissions_of, principal_of
 from dustrun.services.access.oidc import rights
-from dustrun.services.access.oidc.admission import Admitted
+from dustrun.services.access.oidc.admission import AdmittedPerson
 from dustrun.services.access.oidc.id_token import refuse
-from dustrun.services.access.oidc.provider import Attempt, Provider
+from dustrun.services.access.oidc.provider import Provider, SignInAttempt
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.sessions import NewSession, start_session
 from dustrun.storage.access import directory, organizations, people
@@ -44,7 +44,7 @@ ATTEMPT_MS: Final = 600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class SignInRedirect:
     """Where to send the browser, and the secret for its cookie."""
 
     url: str
@@ -52,7 +52,7 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class SignInReply:
     """The parameters with which the provider sent the browser back."""
 
     state: str
@@ -77,16 +77,16 @@ class SignIns:
         """The provider's name, as people read it; None: there is no provider."""
         return None if self.provider is None else self.provider.settings.sign_in_name
 
-    async def begin(self) -> Begun:
+    async def begin(self) -> SignInRedirect:
         """Begins a sign-in; raises `NotFound` without a provider, `Temporary` if it does not answer."""
         provider, browser, state = self._given(), ids.new_secret("browser"), ids.new_secret("state")
         now = clock.now_ms()
         url = await provider.page_for(_attempt(browser, state, now))
         hashes = {"hash": ids.secret_hash(state), "browser_hash": ids.secret_hash(browser)}
         await self._writer.write(lambda tx: rows.begin(tx, **hashes, now=now, keep_after=now - ATTEMPT_MS))
-        return Begun(url, browser)
+        return SignInRedirect(url, browser)
 
-    async def finish(self, answered: Answered, browser: str | None) -> NewSession:
+    async def finish(self, answered: SignInReply, browser: str | None) -> NewSession:
         """Starts the session of whoever the provider says it is; raises `Forbidden`, `Conflict` or `Temporary`."""
         provider = self._given()
         begun_at = await self._take(answered.state, browser)
@@ -179,7 +179,7 @@ class SignIns:
         provider: Provider,
         org_id: str,
         identity: IdentityRow | None,
-        admitted: Admitted,
+        admitted: AdmittedPerson,
         user: SeenUser | None,
     ) -> PersonRow:
         """Whose identity it is: if nobody's yet, of a person whom the directory has made and who has not signed in, of
@@ -217,7 +217,7 @@ class SignIns:
         people.drop_links(tx, invited.key_id)
         return invited
 
-    def _make(self, tx: Tx, provider: Provider, org_id: str, email: str, admitted: Admitted) -> PersonRow:
+    def _make(self, tx: Tx, provider: Provider, org_id: str, email: str, admitted: AdmittedPerson) -> PersonRow:
         if not provider.settings.sign_in_create or admitted.permissions is None:
             raise refuse(f'Nobody has invited "{email}". Ask an administrator for an invitation to this address.')
         person_id = ids.new_id("per")
@@ -238,10 +238,10 @@ class SignIns:
         return row
 
 
-def _attempt(browser: str, state: str, begun_at: int) -> Attempt:
+def _attempt(browser: str, state: str, begun_at: int) -> SignInAttempt:
     """The secrets of a sign-in, which only its browser and this server's stored hashes together confirm."""
     nonce, verifier = (_derived(browser, f"{what} {state}") for what in ("nonce", "verifier"))
-    return Attempt(state, nonce, verifier, begun_at)
+    return SignInAttempt(state, nonce, verifier, begun_at)
 
 
 def _derived(browser: str, purpose: str) -> str:
@@ -249,14 +249,14 @@ def _derived(browser: str, purpose: str) -> str:
     return base64.urlsafe_b64encode(made).decode().rstrip("=")
 
 
-def _declined(answered: Answered) -> str:
+def _declined(answered: SignInReply) -> str:
     """The provider's reason for a refusal, of an answer that belongs to a sign-in of this browser."""
     said = "".join(one for one in (answered.description or "") if one.isprintable())[:300]
     code = answered.error if answered.error and answered.error.replace("_", "").isalnum() else "no code"
     return f"The provider does not sign you in ({code[:60]}){f': {said}' if said else '.'}"
 
 
-def _user_of(tx: Tx, org_id: str, identity: IdentityRow | None, admitted: Admitted) -> SeenUser | None:
+def _user_of(tx: Tx, org_id: str, identity: IdentityRow | None, admitted: AdmittedPerson) -> SeenUser | None:
     """The user of the directory who signs in: whose identity it is, else who has the subject as externalId, else the
     verified address."""
     wanted = [("id", identity.person_id)] if identity is not None else [("externalid", admitted.subject)]

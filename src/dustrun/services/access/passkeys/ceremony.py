@@ -22,7 +22,7 @@ _USUAL_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RelyingParty:
     """The server's public address, to which passkeys are bound."""
 
     host: str
@@ -38,16 +38,18 @@ class NewCredential:
     sign_count: int
 
 
-def place_of(base_url: str) -> Place:
+def place_of(base_url: str) -> RelyingParty:
     """The place of a server with this base URL."""
     url = urlsplit(base_url)
     host = url.hostname or ""
     shown = f"[{host}]" if ":" in host else host
     port = "" if url.port in (None, _USUAL_PORTS.get(url.scheme)) else f":{url.port}"
-    return Place(host, f"{url.scheme}://{shown}{port}")
+    return RelyingParty(host, f"{url.scheme}://{shown}{port}")
 
 
-def creation_options(place: Place, person: PersonRow, challenge: str, known: Sequence[PasskeyRow]) -> dict[str, Any]:
+def creation_options(
+    place: RelyingParty, person: PersonRow, challenge: str, known: Sequence[PasskeyRow]
+) -> dict[str, Any]:
     """The `publicKey` of `navigator.credentials.create()`, as JSON: a key that names its person and checks who they
     are."""
     return {
@@ -66,7 +68,7 @@ def creation_options(place: Place, person: PersonRow, challenge: str, known: Seq
     }
 
 
-def request_options(place: Place, challenge: str) -> dict[str, Any]:
+def request_options(place: RelyingParty, challenge: str) -> dict[str, Any]:
     """The `publicKey` of `navigator.credentials.get()`, as JSON: any passkey of this server will do."""
     return {
         "challenge": challenge,
@@ -89,7 +91,7 @@ def challenge_of(credential: Mapping[str, Any]) -> str:
     return challenge
 
 
-async def check_new(place: Place, credential: Mapping[str, Any], challenge: str) -> NewCredential:
+async def check_new(place: RelyingParty, credential: Mapping[str, Any], challenge: str) -> NewCredential:
     """The id and the public key of a new passkey; raises `Forbidden` if the answer is not right."""
 
     def check() -> NewCredential:
@@ -111,7 +113,7 @@ async def check_new(place: Place, credential: Mapping[str, Any], challenge: str)
     return await asyncio.to_thread(check)
 
 
-async def check_use(place: Place, credential: Mapping[str, Any], challenge: str, row: PasskeyRow) -> int:
+async def check_use(place: RelyingParty, credential: Mapping[str, Any], challenge: str, row: PasskeyRow) -> int:
     """How often a passkey says that it was used, after its answer was found right; raises `Forbidden`."""
 
     def check() -> int:

@@ -35,7 +35,7 @@ _DOING: Final = "manage passkeys"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PasskeyRequest:
     """A request to a browser: the `publicKey` of its call, as JSON."""
 
     public_key: dict[str, Any]
@@ -49,7 +49,7 @@ class Passkeys:
         self._writer = writer
         self._place = ceremony.place_of(base_url)
 
-    async def begin(self, principal: Principal) -> Asked:
+    async def begin(self, principal: Principal) -> PasskeyRequest:
         """Asks the caller's browser for a new passkey."""
         principal.need_presence(_DOING)
 
@@ -58,7 +58,9 @@ class Passkeys:
             return person, rows.list_of_person(tx, person.id)
 
         person, known = await self._database.read(query)
-        return Asked(ceremony.creation_options(self._place, person, await self._challenge(_adds(person.id)), known))
+        return PasskeyRequest(
+            ceremony.creation_options(self._place, person, await self._challenge(_adds(person.id)), known)
+        )
 
     async def add(self, principal: Principal, name: str, credential: Mapping[str, Any]) -> PasskeyRow:
         """Adds the passkey that a browser has made for the caller; raises `Forbidden`, or `Conflict` if it is known."""
@@ -132,9 +134,9 @@ class Passkeys:
 
         return await self._writer.write(unit)
 
-    async def begin_sign_in(self) -> Asked:
+    async def begin_sign_in(self) -> PasskeyRequest:
         """Asks a browser for a passkey of whoever is there."""
-        return Asked(ceremony.request_options(self._place, await self._challenge(_SIGNS_IN)))
+        return PasskeyRequest(ceremony.request_options(self._place, await self._challenge(_SIGNS_IN)))
 
     async def sign_in(self, credential: Mapping[str, Any]) -> NewSession:
         """Starts the session of the person whose passkey has answered; raises `Forbidden`."""

@@ -19,7 +19,15 @@ from dustrun.services.access.api_keys import Keys, end_keys_of, ids_of, is_good,
 from dustrun.services.access.oidc import rights
 from dustrun.services.access.oidc.admission import EVERYBODY, permissions_of_group
 from dustrun.services.access.principal import OF_THE_SERVER, PERMISSIONS, PROVISION, Principal
-from dustrun.services.access.scim.documents import Group, Members, User, patch_group, patch_user, read_group, read_user
+from dustrun.services.access.scim.documents import (
+    Members,
+    ScimGroup,
+    ScimUser,
+    patch_group,
+    patch_user,
+    read_group,
+    read_user,
+)
 from dustrun.storage.access import directory as rows
 from dustrun.storage.access import identities, people
 from dustrun.storage.access import keys as key_rows
@@ -126,7 +134,9 @@ class Directory:
         """Changes a user as a patch says."""
         return await self._change_user(principal, user_id, lambda old: read_user(patch_user(document_of(old), sent)))
 
-    async def _change_user(self, principal: Principal, user_id: str, changed: Callable[[SeenUser], User]) -> ShownUser:
+    async def _change_user(
+        self, principal: Principal, user_id: str, changed: Callable[[SeenUser], ScimUser]
+    ) -> ShownUser:
         check_provisions(principal)
 
         def unit(tx: Tx) -> tuple[ShownUser, list[KeyRow]]:
@@ -165,7 +175,7 @@ class Directory:
 
         await self._ending(unit)
 
-    def _make_person(self, tx: Tx, principal: Principal, user: User) -> str:
+    def _make_person(self, tx: Tx, principal: Principal, user: ScimUser) -> str:
         person_id, given = ids.new_id("per"), sorted(self._given.get(EVERYBODY, ()))
         home = make_key(principal.org_id, user.display, given, created_by=principal.key_id, person_id=person_id).row
         key_rows.insert(tx, home)
@@ -237,7 +247,7 @@ class Directory:
     async def patch_group(self, principal: Principal, group_id: str, sent: Json) -> ShownGroup:
         """Changes a group as a patch says."""
         row = (await self.get_group(principal, group_id)).row
-        group, changes = patch_group(Group(row.name, row.external_id, None), sent)
+        group, changes = patch_group(ScimGroup(row.name, row.external_id, None), sent)
         return await self._change_group(principal, group_id, group, changes)
 
     async def delete_group(self, principal: Principal, group_id: str) -> None:
@@ -252,7 +262,7 @@ class Directory:
         await self._writer.write(unit)
 
     async def _change_group(
-        self, principal: Principal, group_id: str, group: Group, changes: Sequence[Members]
+        self, principal: Principal, group_id: str, group: ScimGroup, changes: Sequence[Members]
     ) -> ShownGroup:
         check_provisions(principal)
 
@@ -387,7 +397,7 @@ def _leave(tx: Tx, principal: Principal, group_id: str, person_id: str) -> None:
     audit.record(tx, principal, "directory-group.leave", group_id, person=person_id)
 
 
-def _check_free(tx: Tx, org_id: str, user: User, own: str | None) -> None:
+def _check_free(tx: Tx, org_id: str, user: ScimUser, own: str | None) -> None:
     now = clock.now_ms()
     same = rows.find_user(tx, org_id, "username", user.user_name.lower(), now=now)
     if same is not None and same.row.person_id != own:

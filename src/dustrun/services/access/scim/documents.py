@@ -49,7 +49,7 @@ class ScimInvalid(Invalid):
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class ScimUser:
     """The kept attributes of a user. `active`: None if nothing was said."""
 
     user_name: str
@@ -61,7 +61,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ScimGroup:
     """A group. `members`: None if nothing was said."""
 
     name: str
@@ -77,7 +77,7 @@ class Members:
     ids: Sequence[str]
 
 
-def read_user(sent: Any) -> User:
+def read_user(sent: Any) -> ScimUser:
     """The kept attributes of a user's document; raises `ScimInvalid` for those that are unknown or cannot be."""
     given = _known(sent, _OF_USERS, USER)
     user_name = _text(given, "userName", needed=True)
@@ -90,7 +90,7 @@ def read_user(sent: Any) -> User:
     both = " ".join(str(kept[name]) for name in ("givenName", "familyName") if name in kept)
     email = _email(given.get("emails"), user_name or "")
     shown = display or kept.get("formatted") or both or user_name or ""
-    return User(
+    return ScimUser(
         user_name or "",
         _text(given, "externalId"),
         email,
@@ -100,12 +100,12 @@ def read_user(sent: Any) -> User:
     )
 
 
-def read_group(sent: Any) -> Group:
+def read_group(sent: Any) -> ScimGroup:
     """A group's document."""
     given = _known(sent, _OF_GROUPS, GROUP)
     members = given.get("members")
     found = None if members is None else _ids(members)
-    return Group(_text(given, "displayName", needed=True) or "", _text(given, "externalId"), found)
+    return ScimGroup(_text(given, "displayName", needed=True) or "", _text(given, "externalId"), found)
 
 
 def patch_user(document: Json, sent: Any) -> Json:
@@ -126,7 +126,7 @@ def patch_user(document: Json, sent: Any) -> Json:
     return {name: value for name, value in patched.items() if value is not None}
 
 
-def patch_group(group: Group, sent: Any) -> tuple[Group, list[Members]]:
+def patch_group(group: ScimGroup, sent: Any) -> tuple[ScimGroup, list[Members]]:
     """A group's name after a patch, and the changes of its members, in order."""
     fields, changes = {"displayName": group.name, "externalId": group.external_id}, list[Members]()
     for how, path, value in _operations(sent):

@@ -130,7 +130,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class BegunLaunch:
     """A launch without a question: its run."""
 
     created: CreatedRun | None
@@ -193,9 +193,9 @@ class Direct:
         if asked is not None or run_rows.find_launched(tx, org_id, self.rehearsal.id) is not None:
             raise mismatch(self.rehearsal.id, [Problem("rehearsalRunId", "it was used for a launch already")])
 
-    def after(self, tx: Tx, created: CreatedRun) -> Begun:
+    def after(self, tx: Tx, created: CreatedRun) -> BegunLaunch:
         """Nothing more."""
-        return Begun(created)
+        return BegunLaunch(created)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from dustrun import clock, ids, log
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.effect_sums import EffectSums
 from dustrun.core.run.state import RUN_OPEN, RunStatus
-from dustrun.core.triggers.limits import Limits, Skip, decide
+from dustrun.core.triggers.limits import Skip, StartLimits, decide
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Problem, Temporary, Uncertain
 from dustrun.records import dataclass
@@ -399,7 +399,7 @@ def _skips(
     last: int | None = None
     left, found = max_runs, list[str | None]()
     for event in events:
-        verdict = decide(Limits("active", left, cooldown_ms, last), event.occurred_at)
+        verdict = decide(StartLimits("active", left, cooldown_ms, last), event.occurred_at)
         if isinstance(verdict, Skip):
             found.append(verdict.reason)
         elif not accepts(event):

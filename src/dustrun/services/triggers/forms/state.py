@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from dustrun.core.run.state import Mode
-from dustrun.core.triggers.limits import Limits, Skip, decide
+from dustrun.core.triggers.limits import Skip, StartLimits, decide
 from dustrun.errors import Code, Conflict
 from dustrun.records import dataclass
 from dustrun.services.access.api_keys import is_good
@@ -65,11 +65,11 @@ class Form:
         return FormState.OPEN
 
 
-def limits_of(link: FormLinkRow, workflow: WorkflowRow) -> Limits:
+def limits_of(link: FormLinkRow, workflow: WorkflowRow) -> StartLimits:
     """The workflow's limits of what starts by itself; only live runs count, as for triggers."""
     if link.mode != Mode.LIVE:
-        return Limits(workflow.status, None, workflow.cooldown_ms, link.last_run_at)
-    return Limits(workflow.status, workflow.remain_runs, workflow.cooldown_ms, workflow.last_triggered_at)
+        return StartLimits(workflow.status, None, workflow.cooldown_ms, link.last_run_at)
+    return StartLimits(workflow.status, workflow.remain_runs, workflow.cooldown_ms, workflow.last_triggered_at)
 
 
 def form_of(tx: Tx, link: FormLinkRow, workflow: WorkflowRow) -> Form:

@@ -30,7 +30,7 @@ class StatementAnswer:
     status: str = ""
 
 
-class Numbered:
+class NumberedSql:
     """SQL whose named parameters (`%(name)s`) have become numbered ones (`$1`)."""
 
     def __init__(self, sql: str) -> None:

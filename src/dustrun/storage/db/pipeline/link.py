@@ -20,7 +20,7 @@ _GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedStatement:
     """A statement with its values as the database gets them."""
 
     call: StatementCall
@@ -30,7 +30,7 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
+class PostedStatements:
     """Statements on their way: of each under which key and name it is prepared by the way, if it is."""
 
     prepared: Sequence[tuple[Any, bytes]]
@@ -62,23 +62,23 @@ class Link:
         """Leaves pipeline mode."""
         self._pgconn.exit_pipeline_mode()
 
-    def pack(self, call: StatementCall) -> Packed:
+    def pack(self, call: StatementCall) -> PackedStatement:
         """Encodes a statement's values; raises what the driver raises for values that PostgreSQL cannot have."""
         values = self._transformer.dump_sequence(call.values, [PyFormat.AUTO] * len(call.values))
-        return Packed(call, values, self._transformer.types or (), self._transformer.formats or ())
+        return PackedStatement(call, values, self._transformer.types or (), self._transformer.formats or ())
 
-    async def send(self, packed: Sequence[Packed]) -> list[StatementAnswer]:
+    async def send(self, packed: Sequence[PackedStatement]) -> list[StatementAnswer]:
         """Executes statements; raises the first error of them, and those after it were not executed."""
         return await self.receive(self.post(packed))
 
-    def post(self, packed: Sequence[Packed]) -> Posted:
+    def post(self, packed: Sequence[PackedStatement]) -> PostedStatements:
         """Queues statements, which are on their way once something is received. They are executed whatever becomes of
         those posted before."""
-        posted = Posted([self._send(one) for one in packed])
+        posted = PostedStatements([self._send(one) for one in packed])
         self._pgconn.pipeline_sync()
         return posted
 
-    async def receive(self, posted: Posted) -> list[StatementAnswer]:
+    async def receive(self, posted: PostedStatements) -> list[StatementAnswer]:
         """Waits for the answers to what was posted, in the order of posting; raises the first error of them."""
         results = iter(await self._results())
         answers = []
@@ -93,7 +93,7 @@ class Link:
         """Waits for the answers to what was posted next, whatever they are."""
         await self._results()
 
-    def _send(self, packed: Packed) -> tuple[Any, bytes]:
+    def _send(self, packed: PackedStatement) -> tuple[Any, bytes]:
         """Queues a statement; returns under which key and name it is prepared now, if it is."""
         sql, values, formats = packed.call.sql, packed.values, packed.formats
         key = (sql, packed.types)

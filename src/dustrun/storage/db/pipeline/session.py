@@ -13,7 +13,7 @@ from dustrun.errors import Bug, CommitUnknown, StoreUnavailable
 from dustrun.records import dataclass
 from dustrun.storage.db.database import Claimed, Database
 from dustrun.storage.db.pipeline.call import StatementAnswer, fixed
-from dustrun.storage.db.pipeline.link import Link, Packed, Posted
+from dustrun.storage.db.pipeline.link import Link, PackedStatement, PostedStatements
 from dustrun.storage.db.pipeline.wave import Wave
 
 _ALIVE_S = 0.1
@@ -28,7 +28,7 @@ class Unsendable(Exception):
         self.reason = reason
 
 
-def _pack(link: Link, before: Sequence[str], wave: Wave) -> list[Packed]:
+def _pack(link: Link, before: Sequence[str], wave: Wave) -> list[PackedStatement]:
     return [link.pack(call) for call in (*map(fixed, before), *wave.calls())]
 
 
@@ -38,10 +38,10 @@ class Ahead:
 
     before: Sequence[str]
     wave: Wave
-    posted: Posted
+    posted: PostedStatements
 
 
-async def _receive_all(link: Link, posted: Sequence[Posted]) -> list[list[StatementAnswer]]:
+async def _receive_all(link: Link, posted: Sequence[PostedStatements]) -> list[list[StatementAnswer]]:
     """Waits for the answers to all that was posted, even if one of them is an error: what follows comes after them."""
     answers: list[list[StatementAnswer]] = []
     for number, one in enumerate(posted):
@@ -97,7 +97,7 @@ class Session:
         ahead, self._ahead = self._ahead, []
         await self._execute([(one.before, one.wave) for one in ahead], [one.posted for one in ahead])
 
-    async def _execute(self, parts: Sequence[tuple[Sequence[str], Wave]], posted: Sequence[Posted]) -> None:
+    async def _execute(self, parts: Sequence[tuple[Sequence[str], Wave]], posted: Sequence[PostedStatements]) -> None:
         try:
             answers = await self._answers(parts, posted)
         finally:
@@ -147,7 +147,7 @@ class Session:
         is_alive = self._link is not None and not self._link.is_closed
         return self._database.is_shared and is_alive and clock.monotonic_s() < self._answered_at + _ALIVE_S
 
-    async def _pack(self, link: Link, before: Sequence[str], wave: Wave) -> list[Packed]:
+    async def _pack(self, link: Link, before: Sequence[str], wave: Wave) -> list[PackedStatement]:
         try:
             if self.packs_in_thread:
                 return await asyncio.get_running_loop().run_in_executor(self.thread, _pack, link, before, wave)
@@ -176,7 +176,7 @@ class Session:
         return ahead
 
     async def _answers(
-        self, parts: Sequence[tuple[Sequence[str], Wave]], posted: Sequence[Posted]
+        self, parts: Sequence[tuple[Sequence[str], Wave]], posted: Sequence[PostedStatements]
     ) -> Sequence[Sequence[StatementAnswer]]:
         """Sends statements unless they were posted ahead; the first ones of a transaction to a new connection if the
         old one has died."""

@@ -11,8 +11,8 @@ from sqlalchemy.engine import Dialect
 
 from dustrun.errors import Bug
 from dustrun.storage.db.group_commit import Waiter
-from dustrun.storage.db.pipeline.wave import Fixed, Request, Wanted, forms_of
-from dustrun.storage.db.statement import Change, Returned, Row, Statement, Tx
+from dustrun.storage.db.pipeline.wave import FixedSql, Request, Wanted, forms_of
+from dustrun.storage.db.statement import Change, PendingResult, Row, Statement, Tx
 
 Send = Callable[[Request], None]
 _NONE = Statement(sa.text(""))
@@ -52,9 +52,9 @@ class PipelinedTx(Tx):
         self.has_written = self.has_written or bool(rows)
         self._later(Request(statement, rows, "nothing"))
 
-    def last(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> list[Returned]:
+    def last(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> list[PendingResult]:
         """See `Tx`."""
-        found = [Returned() for _ in rows]
+        found = [PendingResult() for _ in rows]
         if rows:
             self.has_written = True
             self._later(Request(statement, rows, "returned", returned=found))
@@ -74,16 +74,16 @@ class PipelinedTx(Tx):
         row: Row | None = self._ask(statement, [values], "one")
         return row
 
-    def soon(self, statement: Statement, **values: Any) -> Returned:
+    def soon(self, statement: Statement, **values: Any) -> PendingResult:
         """See `Tx`."""
         return self._ask_soon(statement, values, "one")
 
-    def soon_all(self, statement: Statement, **values: Any) -> Returned:
+    def soon_all(self, statement: Statement, **values: Any) -> PendingResult:
         """See `Tx`."""
         return self._ask_soon(statement, values, "all")
 
-    def _ask_soon(self, statement: Statement, values: Mapping[str, Any], wanted: Wanted) -> Returned:
-        found = Returned()
+    def _ask_soon(self, statement: Statement, values: Mapping[str, Any], wanted: Wanted) -> PendingResult:
+        found = PendingResult()
         self._must_wait = True
         self._later(Request(statement, [values], wanted, returned=(found,)))
         return found
@@ -101,7 +101,7 @@ class PipelinedTx(Tx):
 
     def raw(self, sql: str) -> None:
         """See `Tx`."""
-        self._ask(Fixed(sql, self._dialect), [{}], "nothing")
+        self._ask(FixedSql(sql, self._dialect), [{}], "nothing")
 
     def _ask(self, statement: Statement, rows: Sequence[Mapping[str, Any]], wanted: Wanted) -> Any:
         request = Request(statement, rows, wanted)

@@ -12,8 +12,8 @@ from sqlalchemy.engine import Dialect
 
 from dustrun.records import dataclass
 from dustrun.storage.db.metadata import metadata
-from dustrun.storage.db.pipeline.call import Numbered, StatementAnswer, StatementCall
-from dustrun.storage.db.statement import Certain, Returned, Row, Statement
+from dustrun.storage.db.pipeline.call import NumberedSql, StatementAnswer, StatementCall
+from dustrun.storage.db.statement import Certain, PendingResult, Row, Statement
 
 # One PostgreSQL statement for many rows, derived from the statement for one: the rows travel as arrays.
 
@@ -54,7 +54,7 @@ class SetForm:
     Each row it returns begins with `lead` columns that say which row it belongs to: its number from 1, or with a
     conflict clause the values of `key`. Without `lead` the rows come in the order of the parameters."""
 
-    text: Numbered
+    text: NumberedSql
     types: dict[str, str]
     lead: int
     key: tuple[str, ...] = ()
@@ -119,7 +119,9 @@ def _of_insert(found: re.Match[str], fixed: Values) -> SetForm | None:
     more = f" RETURNING {returned}" if returned else ""
     lead = 0 if summed else len(key)
     text = f"{head} {rows}{conflict}{more}"
-    return SetForm(Numbered(text), types, lead, key, finds_by_key=lead > 0, fixed=_used(values, fixed), summed=summed)
+    return SetForm(
+        NumberedSql(text), types, lead, key, finds_by_key=lead > 0, fixed=_used(values, fixed), summed=summed
+    )
 
 
 def _of_update(found: re.Match[str], fixed: Values, is_certain: bool) -> SetForm | None:
@@ -133,7 +135,7 @@ def _of_update(found: re.Match[str], fixed: Values, is_certain: bool) -> SetForm
     if is_certain:
         name, kind = next(iter(types.items()))
         text = certain(text, f"cardinality(%({name})s::{kind}[])")
-    return SetForm(Numbered(text), types, 1, key, is_planned_anew=True, fixed=_used(f"{head} {where}", fixed))
+    return SetForm(NumberedSql(text), types, 1, key, is_planned_anew=True, fixed=_used(f"{head} {where}", fixed))
 
 
 def _types(text: str, fixed: Values) -> dict[str, str] | None:
@@ -177,7 +179,7 @@ Wanted = Literal["nothing", "count", "one", "all", "returned"]
 Values = Mapping[str, Any]
 
 
-class Fixed(Statement):
+class FixedSql(Statement):
     """SQL without parameters, such as `SAVEPOINT`."""
 
     def __init__(self, sql: str, dialect: Dialect) -> None:
@@ -193,7 +195,7 @@ class Request:
     rows: Sequence[Values]
     wanted: Wanted
     result: Any = None
-    returned: Sequence[Returned] = ()
+    returned: Sequence[PendingResult] = ()
 
 
 class Forms:
@@ -202,7 +204,7 @@ class Forms:
     def __init__(self, statement: Statement, dialect: Dialect) -> None:
         sql, self.take, fixed = statement.compile(dialect)
         self.many = derive(sql, fixed, is_certain=isinstance(statement, Certain))
-        self.one = Numbered(certain(sql) if isinstance(statement, Certain) else sql)
+        self.one = NumberedSql(certain(sql) if isinstance(statement, Certain) else sql)
         self.is_query = sql.startswith("SELECT ")
 
 
