@@ -194,7 +194,8 @@ class OperationAnswer(Answer):
     example_input: dict[str, Any]
 
 
-def _shown(found: ShownOperation) -> dict[str, Any]:
+def operation_shape(found: ShownOperation) -> dict[str, Any]:
+    """An operation as answers have it."""
     one = found.operation
     args = dict(one.args)
     definitions = args.pop("$defs", {})
@@ -314,7 +315,7 @@ async def search_operations(
     "/v1/catalog/operations/{type}",
     permission="workflow:read",
     answers=OperationAnswer,
-    shape=_shown,
+    shape=operation_shape,
     refusals=[Code.TYPE_UNKNOWN],
 )
 async def get_operation_type(

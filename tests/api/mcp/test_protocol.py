@@ -100,6 +100,29 @@ async def served(tmp_path: Path, store_url: str) -> AsyncIterator[Served]:
 
 
 @pytest.mark.both_stores
+async def test_operations_of_imported_documents_are_found_and_described(served: Served) -> None:
+    operation = {"operationId": "logOrder", "summary": "Log one order", "requestBody": {"content": {}}}
+    document = {
+        "openapi": "3.0.3",
+        "info": {"title": "Shop", "version": "1"},
+        "servers": [{"url": "https://api.example.com"}],
+        "paths": {f"/log/{at}": {"post": {**operation, "operationId": f"logOrder{at}"}} for at in range(40)},
+    }
+    await served.made("/v1/catalog/imports", {"document": document})
+    key = (await served.key(scope="mcp"))["key"]
+    async with served.client(key) as client:
+        found = await told(client, "search_nodes", query="log", limit=6)
+        assert (len(found["nodes"]), len(found["untrusted"]["imported"]), found["moreImported"]) == (4, 2, True)
+        found = await told(client, "search_nodes", query="log order 7")
+        assert found["untrusted"]["imported"] == ["shop.log-order7 (write): Log one order"]
+        described = await told(client, "describe_nodes", types=["log", "shop.log-order7"])
+        assert [one["type"] for one in described["nodes"]] == ["log"]
+        assert described["untrusted"]["imported"][0]["payloadSchema"]["properties"]["args"]["type"] == "object"
+        unknown = await refused(client, "describe_nodes", types=["shop.log-odrer7"])
+        assert "shop.log-order7" in unknown["message"]
+
+
+@pytest.mark.both_stores
 async def test_a_workflow_is_drafted_simulated_and_read(served: Served) -> None:
     key = (await served.key(scope="mcp"))["key"]
     async with served.client(key) as client:

@@ -10,7 +10,9 @@ from dustrun.api.mcp import inputs
 from dustrun.api.mcp.result import MOST_BYTES, Result
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.values.fields import Fields
+from dustrun.core.workflow.specs import api_of
 from dustrun.errors import Code, Invalid, NotFound, Problem
+from dustrun.operations.catalog_imports import operation_shape
 from dustrun.operations.declaration.parts import Parts
 from dustrun.operations.shapes.workflows import (
     UpdateWorkflow,
@@ -31,6 +33,8 @@ M = TypeVar("M", bound=Fields)
 _LISTED = ("id", "name", "description", "status", "version", "draftVersion", "liveVersion", "type", "nodeTypes")
 _MOST_OF_DEFINITION = MOST_BYTES - 3_000
 _MOST_PROBLEMS = 40
+_SHARE = 3
+"""One in so many lines of a search is kept for operations of imported documents."""
 # Left out one after the other until a description fits.
 _LESS = ("exampleOutput", "resultSchema", "exampleInput", "description")
 _WIRE_NAMES = {"inputSchema": "payloadSchema", "outputSchema": "resultSchema", "family": "category"}
@@ -46,13 +50,20 @@ def checked(model: type[M], arguments: Json) -> M:
 
 
 async def search_nodes(parts: Parts, principal: Principal, asked: inputs.SearchNodes) -> Result:
-    """The types that mention every word, one line each."""
+    """The types that mention every word, one line each; of imported documents those that their search finds."""
     words = asked.query.casefold().split()
     await run_beside(parts.build_catalogue)
     known = [*parts.public_triggers, *parts.public_actions]
     found = [one for one in known if all(word in _searched(one) for word in words)]
-    lines = [f"{one['type']} ({one.get('effect', 'trigger')}): {one['summary']}" for one in found[: asked.limit]]
-    return Result({"nodes": lines, "found": len(found)})
+    page = await parts.data.imports.search(principal, asked.query, "", Paging(asked.limit))
+    own = found[: asked.limit - min(len(page.items), asked.limit // _SHARE)]
+    imported = page.items[: asked.limit - len(own)]
+    lines = [f"{one['type']} ({one.get('effect', 'trigger')}): {one['summary']}" for one in own]
+    shown: Json = {"nodes": lines, "found": len(found)}
+    if not imported:
+        return Result(shown)
+    shown["moreImported"] = page.has_more or len(imported) < len(page.items)
+    return Result(shown, {"imported": [f"{one.type} ({one.effect}): {one.summary}" for one in imported]})
 
 
 def _searched(one: Json) -> str:
@@ -63,20 +74,24 @@ async def describe_nodes(parts: Parts, principal: Principal, asked: inputs.Descr
     """The types in full; of many large ones, less."""
     await run_beside(parts.build_catalogue)
     known = {one["type"]: one for one in (*parts.public_triggers, *parts.public_actions)}
+    shown, imported = [], []
     for kind in asked.types:
-        if kind not in known:
+        if kind in known:
+            shown.append({_WIRE_NAMES.get(key, key): one for key, one in known[kind].items()})
+        elif api_of(kind) is not None:
+            imported.append(operation_shape(await parts.data.imports.get_operation(principal, kind, None)))
+        else:
             raise NotFound(f'There is no node type "{kind[:80]}"; search_nodes finds them.', code=Code.TYPE_UNKNOWN)
-    shown = [{_WIRE_NAMES.get(key, key): one for key, one in known[kind].items()} for kind in asked.types]
 
-    def fit() -> Json:
+    def fit() -> Result:
         for left_out in (None, *_LESS):
-            for one in shown:
+            for one in (*shown, *imported):
                 one.pop(left_out or "", None)
-            if len(dumps_text(shown).encode()) < MOST_BYTES - 1_500:
+            if len(dumps_text([shown, imported]).encode()) < MOST_BYTES - 1_500:
                 break
-        return {"nodes": shown}
+        return Result({"nodes": shown}, {"imported": imported} if imported else {})
 
-    return Result(await run_beside(fit))
+    return await run_beside(fit)
 
 
 async def list_workflows(parts: Parts, principal: Principal, asked: inputs.ListWorkflows) -> Result:

@@ -1,0 +1,1 @@
+"""A server that validates requests against an OpenAPI document."""
