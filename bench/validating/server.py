@@ -60,7 +60,7 @@ def cast(root: Json, schema: Any, value: Any) -> Any:
         for one in schema.get(key, ()):
             try:
                 return cast(root, one, value)
-            except ValueError:
+            except (ValueError, TypeError):
                 continue
     if "enum" in schema and value not in map(str, schema["enum"]):
         raise ValueError("not among its choices")
@@ -164,7 +164,7 @@ class Checked:
             elif form is not None:
                 asked.content_type = "application/json"
             self._api.validate_request(asked)  # type: ignore[arg-type,unused-ignore]
-        except (OpenAPIError, ValueError, KeyError) as error:
+        except (OpenAPIError, ValueError, TypeError, KeyError) as error:
             causes = getattr(error.__cause__, "schema_errors", None) or [error.__cause__]
             return f"{error!r}: {'; '.join(str(one)[:300] for one in list(causes)[:3])}"
         return None
