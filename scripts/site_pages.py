@@ -33,8 +33,8 @@ _RANK: Final = {"docs/decisions": 0.1, "docs/api": 0.1, "docs/concepts": 0.8}
 """What a word in a page counts for the search: who looks for something wants to do it first."""
 _OF_PAGES: Final = {
     **{"ARCHITECTURE.md": 0.3, "CONTRIBUTING.md": 0.3, "CHANGELOG.md": 0.1, "docs/where-is-what.md": 0.3},
-    **{"README.md": 0.5, "docs/README.md": 0.1, "docs/tour.md": 0.1, "docs/reference/actions.md": 0.3},
-    "docs/reference/performance.md": 0.1,
+    **{"README.md": 0.8, "docs/README.md": 0.1, "docs/tour.md": 0.1, "docs/reference/actions.md": 0.3},
+    "docs/reference/performance.md": 0.8,
 }
 _UNASKED: Final = """
     a about all already also am an and another any are as at be been before between by came can cannot could did do does

@@ -57,3 +57,9 @@ def _check_running(server: Served, folder: Path) -> None:
     assert found_here["data files"] == ("ok", "only their owner can read them")
     assert found_here["lock"][0] == "ok"
     assert _doctor(folder, "--server", "http://127.0.0.1:9")["server"][0] == "bad"
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    names = ("data files", "owner key", "server", "key", "lock")
+    assert set(names) - set(_doctor(elsewhere, "--offline"))
+    asked = _doctor(elsewhere, "--data-dir", str(server.data_dir))
+    assert {name: asked[name][0] for name in names} == dict.fromkeys(names, "ok")

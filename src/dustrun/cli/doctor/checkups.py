@@ -32,11 +32,11 @@ _WIDE = 2**24
 _METADATA = ipaddress.ip_address("169.254.169.254")
 
 
-def local() -> list[Finding]:
-    """Runs every check that needs only this machine."""
+def local(data_dir: Path | None = None) -> list[Finding]:
+    """Runs every check that needs only this machine. `data_dir`: a data folder instead of the configured one."""
     findings = [python(), *checkups_machine.python_build(), *checkups_machine.unknown_settings(os.environ)]
     try:
-        settings: Settings = read_settings({})
+        settings: Settings = read_settings(_given(data_dir))
     except CliError as error:
         says = "; ".join(f"{d['field']}: {d['message']}" for d in error.details)
         return [*findings, Finding("settings", "bad", says, "docs/reference/settings.md lists every setting.")]
@@ -45,7 +45,7 @@ def local() -> list[Finding]:
     if not _may_enter(settings.data_dir):
         return findings  # nothing about the store can be said
     findings += data_files(settings.data_dir)
-    findings += owner_key()
+    findings += owner_key(data_dir)
     if settings.data_dir.is_dir():
         findings += [disk_space(settings.data_dir), sync_time(settings.data_dir)]
     findings += [checkups_machine.open_files(), checkups_machine.port(settings), checkups_machine.sandbox(settings)]
@@ -55,10 +55,14 @@ def local() -> list[Finding]:
     return findings + outbound(settings.outbound_allow)
 
 
-def server_of_folder(server: str, key: str | None) -> tuple[str, str | None]:
-    """The address and key to ask with: what was given, else those of the server of the configured data folder."""
+def _given(data_dir: Path | None) -> dict[str, Path]:
+    return {} if data_dir is None else {"data_dir": data_dir}
+
+
+def server_of_folder(server: str, key: str | None, data_dir: Path | None = None) -> tuple[str, str | None]:
+    """The address and key to ask with: what was given, else those of the server of the data folder."""
     try:
-        settings: Settings = read_settings({})
+        settings: Settings = read_settings(_given(data_dir))
     except CliError:
         return find_server(server), key
     owner = settings.data_dir / key_file().name
@@ -135,9 +139,9 @@ def data_files(folder: Path) -> list[Finding]:
     return [Finding("data files", "warning", f"other users can read {', '.join(opened)}", mend)]
 
 
-def owner_key() -> list[Finding]:
+def owner_key(data_dir: Path | None = None) -> list[Finding]:
     """Whether only the file's owner can read the owner key."""
-    path = key_file()
+    path = key_file() if data_dir is None else data_dir / key_file().name
     if not path.exists():
         return []
     mode = path.stat().st_mode & 0o777

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,9 @@ def doctor(
     offline: Annotated[
         bool, typer.Option("--offline", help="Check only this machine, without asking a server.")
     ] = False,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Data folder of the server.", show_default="data")
+    ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
@@ -28,9 +32,9 @@ def doctor(
     """Check the installation and the server; exit status 1 if a check fails."""
     from dustrun.cli.doctor import checkups  # slow import
 
-    findings = checkups.local()
+    findings = checkups.local(data_dir)
     if not offline:
-        address, secret = checkups.server_of_folder(server, key)
+        address, secret = checkups.server_of_folder(server, key, data_dir)
         remote_findings = checkups.remote(address, secret)
         findings += [*remote_findings, *checkups.provider()]
         if all(finding.state != "bad" for finding in remote_findings):

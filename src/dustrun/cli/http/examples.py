@@ -68,7 +68,11 @@ OF: dict[str, tuple[str, ...]] = {
     ),
     "moved": ("dustrun moved --data-dir /var/lib/dustrun",),
     "update check": ("dustrun update check releases.json", "dustrun update check /media/usb/releases.json --json"),
-    "doctor": ("dustrun doctor", "dustrun doctor --offline --json"),
+    "doctor": (
+        "dustrun doctor",
+        "dustrun doctor --data-dir /var/lib/dustrun",
+        "dustrun doctor --offline --json",
+    ),
     "new-action": ("dustrun new-action convert-temperature --family data",),
     "hooks list": ("dustrun hooks list",),
     "hooks create": (
