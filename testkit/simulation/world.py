@@ -253,7 +253,7 @@ class World:
         """Servers stand still, and are cut off from the store; what they tell each other gets lost."""
         crowd.notifications.is_faulty = self.plan.faults
         for kind, count, work in (
-            ("freeze", self.plan.freezes, crowd.stand_still),
+            ("freeze", self.plan.freezes, crowd.freeze),
             ("cut", self.plan.cuts, crowd.cut_off),
         ):
             for number in range(count):

@@ -18,7 +18,7 @@ from testkit.simulation.shared.loop import SharedLoop
 from testkit.simulation.shared.store import Notifications, SharedStore, Way
 
 _DOWN_S: Final = (0.5, 3.0, 12.0, 120.0)
-_STANDS_S: Final = (3.0, 12.0, 60.0, 60.0)
+_FROZEN_S: Final = (3.0, 12.0, 60.0, 60.0)
 """How long a server stands still, or is cut off: the others take over after eight seconds."""
 _MOST_SKEW_S: Final = 0.4
 
@@ -147,10 +147,10 @@ class Crowd(Server):
             raise LostAnswer
         return await self._chance.choice(up).ask(method, path, body, headers, heard)
 
-    async def stand_still(self, at: float) -> None:
+    async def freeze(self, at: float) -> None:
         """A server stops for a while, and goes on as if nothing had been."""
         await asyncio.sleep(at)
-        who, lasts_s = self._chance.choice(self.members).who, self._chance.choice(_STANDS_S)
+        who, lasts_s = self._chance.choice(self.members).who, self._chance.choice(_FROZEN_S)
         if self.schedule.freeze(who):
             self.counts["servers that stood still"] += 1
             await asyncio.sleep(lasts_s)
@@ -159,7 +159,7 @@ class Crowd(Server):
     async def cut_off(self, at: float) -> None:
         """A server cannot reach the store for a while."""
         await asyncio.sleep(at)
-        one, lasts_s = self._chance.choice(self.members), self._chance.choice(_STANDS_S)
+        one, lasts_s = self._chance.choice(self.members), self._chance.choice(_FROZEN_S)
         self.loop.say(f"server {one.who} cannot reach the store for {lasts_s:g} s")
         self.counts["servers cut off"] += 1
         self.has_cut = one.way.is_cut = True

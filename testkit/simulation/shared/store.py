@@ -17,7 +17,6 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from dustrun.storage.db.database import Database
-from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.runs import claims
 from dustrun.storage.sharing import leases, notifications, processes
@@ -101,6 +100,11 @@ class SharedStore(Database):
 
         _teach_sqlite(self.dialect)
 
+    @property
+    def can_be_shared(self) -> bool:
+        """The simulation's servers share a SQLite file."""
+        return True
+
     def _open_writer(self) -> None:
         self.is_shared, is_shared = False, self.is_shared  # else it sets a time limit that only PostgreSQL has
         try:
@@ -167,13 +171,11 @@ class Notifications:
 
     @contextlib.contextmanager
     def instead(self) -> Iterator[None]:
-        """Context manager: in the place of PostgreSQL's, and no server has the store for itself."""
+        """Context manager: in the place of PostgreSQL's."""
         theirs: Any = notifications
-        before, lock = (theirs.notify, theirs.listen), ProcessLock.take
+        before = theirs.notify, theirs.listen
         theirs.notify, theirs.listen = self.notify, self.listen
-        ProcessLock.take = lambda _self: None  # type: ignore[method-assign]
         try:
             yield
         finally:
             theirs.notify, theirs.listen = before
-            ProcessLock.take = lock  # type: ignore[method-assign]

@@ -13,10 +13,10 @@ from dustrun.core.audit_export import FORMAT, Sign, line_of
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Permanent
 from dustrun.records import dataclass
-from dustrun.services.access import hands
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import PERMISSIONS, Principal
 from dustrun.storage.access import audit as rows
+from dustrun.storage.access import keys as key_rows
 from dustrun.storage.access import organizations
 from dustrun.storage.access.audit import AuditFilters, AuditKeyRow, AuditRow, ChainedRow
 from dustrun.storage.db.database import Database
@@ -48,7 +48,7 @@ async def list_page(
     that is limited sees its own alone."""
 
     def query(tx: Tx) -> list[AuditRow]:
-        makers = [] if made_by is None else [hands.keys_of(tx, principal, made_by)]
+        makers = [] if made_by is None else [key_rows.ids_of(tx, principal.org_id, made_by, principal.key_id)]
         makers += [(principal.key_id,)] if principal.is_limited else []
         makers += [] if filters.keys is None else [filters.keys]
         keys = tuple(sorted(set[str].intersection(*map(set, makers)))) if makers else None

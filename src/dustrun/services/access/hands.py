@@ -56,22 +56,6 @@ def is_one_hand(tx: Tx, org_id: str, key_id: str, other: str) -> bool:
     return key_id == other or not hands_behind(tx, org_id, key_id).isdisjoint(hands_behind(tx, org_id, other))
 
 
-ME = "me"
-
-
-def keys_of(tx: Tx, principal: Principal, who: str) -> tuple[str, ...]:
-    """The keys that are or were whose id this is: a person's, a service account's, a key's own; `me`: the caller."""
-    if who == ME:
-        own = key_rows.find(tx, principal.org_id, principal.key_id)
-        who = (own and (own.person_id or own.service_account_id)) or principal.key_id
-    kind = who.partition("_")[0]
-    if kind == "per":
-        return tuple(row.id for row in key_rows.list_of_person(tx, principal.org_id, who))
-    if kind == "svc":
-        return tuple(row.id for row in key_rows.list_of_account(tx, principal.org_id, who))
-    return (who,)
-
-
 def is_of_account(tx: Tx, org_id: str, key_id: str) -> bool:
     """Whether a key is a service account's."""
     row = key_rows.find(tx, org_id, key_id)

@@ -14,7 +14,7 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.definition import Definition
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.records import dataclass
-from dustrun.services.access import audit, hands, idempotency
+from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Paging
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import create
@@ -27,6 +27,7 @@ from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.streaming.run_waits import RunWaits
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.compiled import CompiledWorkflow
+from dustrun.storage.access import keys
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import forks as fork_rows
@@ -227,8 +228,8 @@ class Runs:
         return await pages.list_page(self._database, principal.org_id, filters, paging, text)
 
     async def keys_of(self, principal: Principal, who: str) -> tuple[str, ...]:
-        """The keys by which somebody starts runs: see `hands.keys_of`."""
-        return await self._database.read(lambda tx: hands.keys_of(tx, principal, who))
+        """The keys by which somebody starts runs: see `storage/access/keys.py`."""
+        return await self._database.read(lambda tx: keys.ids_of(tx, principal.org_id, who, principal.key_id))
 
     async def count(self, principal: Principal, filters: RunFilters) -> dict[str, int]:
         """Runs by status."""

@@ -198,6 +198,23 @@ def list_of_account(tx: Tx, org_id: str, account_id: str) -> list[KeyRow]:
     return [_row(found) for found in tx.all(_OF_ACCOUNT, org_id=org_id, account_id=account_id)]
 
 
+ME = "me"
+
+
+def ids_of(tx: Tx, org_id: str, who: str, caller: str) -> tuple[str, ...]:
+    """The keys that are or were whose id this is: a person's, a service account's, a key's own; `me`: whose key the
+    caller's is."""
+    if who == ME:
+        own = find(tx, org_id, caller)
+        who = (own and (own.person_id or own.service_account_id)) or caller
+    kind = who.partition("_")[0]
+    if kind == "per":
+        return tuple(row.id for row in list_of_person(tx, org_id, who))
+    if kind == "svc":
+        return tuple(row.id for row in list_of_account(tx, org_id, who))
+    return (who,)
+
+
 def expire(tx: Tx, key_id: str, *, at: int) -> None:
     """Has a key expire at a time."""
     tx.do(_EXPIRE, of_id=key_id, at=at)

@@ -77,8 +77,8 @@ def keep(tx: Tx, measured: Measured) -> bool:
     if int(store_facts.find(tx, store_facts.MEASURED) or 0) != measured.after:
         return False
     pks = list(measured.sizes)
-    owners = dict(tx.all(_owners_of(len(pks)), **numbered("pk", pks))) if pks else {}
-    before = dict(tx.all(_known_of(len(pks)), **numbered("pk", pks))) if pks else {}
+    owners: dict[int, str] = dict(tx.all(_owners_of(len(pks)), **numbered("pk", pks))) if pks else {}
+    before: dict[int, int] = dict(tx.all(_known_of(len(pks)), **numbered("pk", pks))) if pks else {}
     grown: Counter[str] = Counter()
     for pk, org_id in owners.items():
         grown[org_id] += measured.sizes[pk] - before.get(pk, 0)

@@ -257,6 +257,11 @@ class Database:
             self._open_writer()
         return self._connection.driver_connection
 
+    @property
+    def can_be_shared(self) -> bool:
+        """Whether several servers can use the store at the same time."""
+        return not self.is_sqlite
+
     def _open_writer(self) -> None:
         connection = self.engine.raw_connection()
         try:

@@ -36,12 +36,12 @@ class ProcessLock:
 
     def take(self) -> None:
         """Acquires the lock or raises `Conflict`; servers that share the store hold it together."""
-        if self._database.is_shared and self._database.is_sqlite:
+        if self._database.is_shared and not self._database.can_be_shared:
             raise Conflict(_NEEDS_POSTGRESQL)
-        if self._database.is_sqlite:
-            self._take_file()
-        else:
+        if not self._database.is_sqlite:
             self._take_advisory()
+        elif not self._database.is_shared:
+            self._take_file()
 
     def _take_file(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -130,11 +130,15 @@ class RangeKind:
     has_version: bool
     workflows: int | None = None
 
-    def where(self) -> list[sa.ColumnElement[bool]]:
+    def where(self) -> list[sa.ColumnElement[bool] | sa.TextClause]:
         """The range as conditions that match its index."""
+        found: list[sa.ColumnElement[bool] | sa.TextClause]
         found = [runs.c[self.owner] == b("owner"), *is_one_of(runs.c.workflow_id, "workflow", self.workflows)]
         if self.owner == "triggered_by":
-            found += [runs.c.org_id == b("org"), sa.text(STARTED_BY_HAND)]  # must match the condition of the index
+            found += [
+                runs.c.org_id == b("org"),
+                sa.text(STARTED_BY_HAND),
+            ]  # must match the condition of the index
         if self.has_mode:
             found.append(runs.c.mode == b("mode_"))
         if self.has_version:

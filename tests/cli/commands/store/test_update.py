@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import release
 import sqlalchemy as sa
+from release_ways import Failed
 
 import dustrun
 from dustrun.cli.commands.store import releases, signature
@@ -215,7 +216,7 @@ def test_a_release_that_was_signed_is_told_with_the_key(tmp_path: Path) -> None:
     file = _file(tmp_path, _CURRENT)
     sums, listed = tmp_path / "SHA256SUMS", f"{hashlib.sha256(file.read_bytes()).hexdigest()}  releases.json\n"
     sums.write_text(listed.replace(listed[0], "x"))
-    with pytest.raises(release.Failed, match="is not as SHA256SUMS says"):
+    with pytest.raises(Failed, match="is not as SHA256SUMS says"):
         release.sign(tmp_path, made)
     sums.write_text(listed)
     assert release.sign(tmp_path, made).startswith("SHA256:")
