@@ -55,4 +55,14 @@ SHARED: Final[tuple[Mutant, ...]] = (
         ),
         world=WORLD,
     ),
+    of(
+        "leaves-what-others-owe-the-ledger",
+        "What a server has not yet written to the ledger when it dies is written by no other.",
+        (
+            "services/outbox/tracking/accounting.py",
+            "        return None if self._deps.leases is None else _SHARED_S\n",
+            "        return None\n",
+        ),
+        world=WORLD,
+    ),
 )

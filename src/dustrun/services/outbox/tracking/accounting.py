@@ -45,6 +45,8 @@ from dustrun.storage.runs.journal import RunHeads
 _logger = log.get(__name__)
 _MOST, _AT_ONCE = 50, 20
 _AGAIN_S, _LONGEST_S = 2.0, 60.0
+_SHARED_S = 10.0
+"""In a shared store: when to look for what a process has left due that died, or was cut off, before it wrote it."""
 _PATIENCE_MS: Final = 600_000
 """How long it waits for an endpoint that can read the balances of a block; then it writes what the events say."""
 _PRICED_WITHIN_MS: Final = 900_000
@@ -83,6 +85,11 @@ class Books:
         self._chain_id = chain_id
         self._wake = asyncio.Event()
 
+    @property
+    def _idle_s(self) -> float | None:
+        """When to look again while nothing is due; None: once something has become final here."""
+        return None if self._deps.leases is None else _SHARED_S
+
     def poke(self) -> None:
         """Something has become final."""
         self._wake.set()
@@ -100,7 +107,7 @@ class Books:
                 failures += 1
                 if not isinstance(error, DustrunError):
                     _logger.error("the ledger could not be written", chain_id=self._chain_id, exc_info=error)
-            again_s = None if not left else min(_AGAIN_S * 2**failures, _LONGEST_S)
+            again_s = min(_AGAIN_S * 2**failures, _LONGEST_S) if left else self._idle_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(again_s):
                     await self._wake.wait()
