@@ -166,7 +166,7 @@ async def test_disk_that_is_really_full_refuses_and_recovers(small_disk: Path, t
             quick = await trouble.workflow("t", QUICK)
             accepted, refused = [], None
             ballast = small_disk / "ballast"
-            ballast.write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 65_536))
+            ballast.write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 131_072))
             for number in range(1000):
                 answer = await trouble.start(quick, f"run_{number}")
                 if answer[0] != 200:

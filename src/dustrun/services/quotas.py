@@ -144,14 +144,13 @@ class RunSizes:
         self._seen = -1
 
     async def measure(self) -> None:
-        """Measures all that was written since the last time, in steps that let other work in between."""
-        if self._writer.units == self._seen:
+        """Measures what was written since the last time and until it was called, in steps that let other work in
+        between: what is written meanwhile is for the next time, or on a busy server this one would never end."""
+        units = self._writer.units
+        if units == self._seen:
             return
-        while True:
-            units = self._writer.units
-            found = await self._database.read(stored_bytes.measure)
-            if found is None:
-                self._seen = units
-                return
+        newest = await self._database.read(stored_bytes.find_newest)
+        while (found := await self._database.read(stored_bytes.measure)) is not None and found.after < newest:
             await self._writer.write(lambda tx, found=found: stored_bytes.keep(tx, found))  # type: ignore[misc]
             await asyncio.sleep(_REST_S)
+        self._seen = units

@@ -84,7 +84,7 @@ def _file_schema(settings: Json) -> Json:
     properties["dustrunWorkflow"] = {"const": FORMAT, "description": "The format, in an exported file."}
     properties["references"] = {
         "type": "array",
-        "items": {"$ref": "#/$defs/Reference"},
+        "items": {"$ref": "#/$defs/FileReference"},
         "description": "What the `unbound:` names of the definition stand for.",
     }
     about = "A workflow with its name and settings."

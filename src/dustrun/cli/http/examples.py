@@ -51,6 +51,10 @@ OF: dict[str, tuple[str, ...]] = {
     ),
     "mcp": ("dustrun mcp --server http://127.0.0.1:8080",),
     "apply": ("dustrun apply workflows --dry-run", "dustrun apply workflows --prune --yes"),
+    "audit list": (
+        "dustrun audit list --by me",
+        "dustrun audit list --action key.revoke --since 2026-01-01T00:00:00Z",
+    ),
     "audit export": (
         "dustrun audit export --out audit.jsonl",
         "dustrun audit export --out audit.jsonl --continue",

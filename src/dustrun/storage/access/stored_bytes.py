@@ -34,6 +34,7 @@ _NEXT = Statement(
     .order_by(activity.c.id)
     .limit(TOGETHER)
 )
+_NEWEST = Statement(sa.select(sa.func.max(activity.c.id)))
 _ADD = Statement(
     sa.text(
         "INSERT INTO stored_bytes (org_id, bytes) VALUES (:org_id, :bytes)"
@@ -56,6 +57,12 @@ class Measured:
     after: int
     until: int
     sizes: dict[int, int]
+
+
+def find_newest(tx: Tx) -> int:
+    """The number of the newest activity."""
+    row = tx.one(_NEWEST)
+    return int(row[0] or 0) if row else 0
 
 
 def measure(tx: Tx) -> Measured | None:

@@ -714,7 +714,7 @@ audit = Table(
     Column("hash", Text, nullable=False, server_default="", comment="SHA-256 of the previous row's hash and this row"),
     Index("ix_audit_org_id_id", "org_id", "id"),
     Index("ix_audit_org_id_key_id_id", "org_id", "key_id", "id"),
-    Index("ix_audit_org_id_action_at", "org_id", "action", "at"),
+    Index("ix_audit_org_id_action_id", "org_id", "action", "id"),
     Index("ix_audit_org_id_subject_id", "org_id", "subject", "id"),
     Index("ix_audit_org_id_at_id", "org_id", "at", "id"),
 )
