@@ -119,12 +119,12 @@ def whole(chain_server: ServerProcess, world_of_server: World, tmp_path_factory:
     file = tmp_path_factory.mktemp("whole") / "whole.backup"
     key = chain_server.data_dir / "master.key"
     with contextlib.closing(sqlite3.connect(chain_server.database_path)) as store, store:
-        # the prices of this world are fixed ones, which nobody doubts and so nobody remembers
-        store.execute("INSERT INTO known_prices (asset, usd, at) VALUES ('eip155:1/native', '2000', 1)")
         for _ in range(300):  # runs are measured every few seconds
             if store.execute("SELECT 1 FROM run_sizes").fetchone():
                 break
             time.sleep(0.1)
+        # the prices of this world are fixed ones, which nobody doubts and so nobody remembers
+        store.execute("INSERT INTO known_prices (asset, usd, at) VALUES ('eip155:1/native', '2000', 1)")
         # and no model is asked by a node
         store.execute("INSERT INTO model_tokens (org_id, hour, tokens) SELECT id, 1, 7 FROM organizations LIMIT 1")
         store.execute("INSERT INTO approved_values (wallet_id, subject, value, at) VALUES ('wal_1', 'gas:1', '7', 1)")
