@@ -55,12 +55,12 @@ def _paths(world: World, run_id: str) -> Counter[str]:
 
 
 def _is_unpaid(world: World, run: dict[str, Any]) -> bool:
-    """Whether a payment failed because the limit or a person refused it, or no endpoint had an answer;
-    `payments_arrive_once` sees that nothing was paid."""
+    """Whether a payment failed because the limit or a person refused it, gas cost more than its node may pay, or no
+    endpoint had an answer; `payments_arrive_once` sees that nothing was paid."""
     query = f"SELECT error FROM executions WHERE run_pk = {run['pk']} AND path = 'pay' AND error IS NOT NULL"
     errors = world.rows(f"{query} ORDER BY attempt")
     last = json.loads(errors[-1][0]) if errors else {"code": ""}
-    return last["code"] in ("REFUSED", "TEMPORARY", "REJECTED", "APPROVAL_EXPIRED")
+    return last["code"] in ("REFUSED", "TEMPORARY", "REJECTED", "APPROVAL_EXPIRED", "PRICE_TOO_HIGH")
 
 
 @_promises("concepts/journal.md: the database is never damaged by a crash")
