@@ -249,6 +249,7 @@ async def _run(server: Server, parts: Parts, money: Money, watch: Watch, stack: 
     stack.push_async_callback(server.stop)
     stack.push_async_callback(watch.stop)
     stack.push_async_callback(parts.triggers.backtests.stop)
+    stack.push_async_callback(parts.data.imports.close)
     stack.push_async_callback(parts.data.turns.stop)
     await parts.data.turns.start(McpToolbox(parts))
     await money.outbox.start()

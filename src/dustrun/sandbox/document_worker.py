@@ -1,15 +1,20 @@
-"""Reads one OpenAPI document, in a process of its own: `documents.py` starts it. Others wrote the document, and a large
-one takes seconds and hundreds of megabytes.
+"""Reads OpenAPI documents, each in a process of its own: `documents.py` starts this one, which forks another for each
+document, since its imports take three times as long as an average document. Others wrote the documents, and a large one
+takes seconds and hundreds of megabytes. This process reads none of their bytes, so no document meets another's.
 
 Frames come in (options, document) and go out (what is known of the document, then what is known of each operation and
-its content); each is a four-byte big-endian length followed by that many bytes.
+its content); each is a four-byte big-endian length followed by that many bytes. It ends with the first document that
+could not be read to its end, and when nothing comes in any more.
 """
 
 from __future__ import annotations
 
+import gc
+import os
+import select
 import sys
 import zlib
-from typing import Any, Final
+from typing import Any, Final, Never
 
 import orjson
 
@@ -24,9 +29,35 @@ _LEVEL: Final = 3
 
 
 def main() -> None:
-    """Reads, and answers."""
-    _limit()
-    options, content = orjson.loads(_take()), _take()
+    """Reads one document after the other."""
+    if not hasattr(os, "fork"):  # Windows
+        while _read_next():
+            pass
+        return
+    gc.freeze()  # what was imported is not copied into each process
+    while select.select([sys.stdin], [], []):
+        child = os.fork()
+        if child == 0:
+            _read_alone()
+        if os.waitpid(child, 0)[1]:
+            return
+
+
+def _read_alone() -> Never:
+    status = 1
+    try:
+        _limit()
+        status = 0 if _read_next() else 1
+    finally:
+        os._exit(status)
+
+
+def _read_next() -> bool:
+    """Reads the next document and answers; False if there is none."""
+    asked = _take()
+    if not asked:
+        return False
+    options, content = orjson.loads(asked), _take()
     effects = options.pop("effects")
     name = options.pop("name")
     try:
@@ -34,11 +65,12 @@ def main() -> None:
     except Invalid as error:
         problem = error.public_details()[0]
         _put(orjson.dumps({"error": problem["message"], "field": problem["field"]}))
-        return
-    _put(orjson.dumps(_known(reading)))
-    for operation in reading.operations:
-        _put_operation(operation, effects.get(operation.type))
+    else:
+        _put(orjson.dumps(_known(reading)))
+        for operation in reading.operations:
+            _put_operation(operation, effects.get(operation.type))
     sys.stdout.buffer.flush()
+    return True
 
 
 def _limit() -> None:

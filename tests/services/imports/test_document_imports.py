@@ -100,6 +100,30 @@ async def test_operations_come_in_and_are_found(api: Client, echo: Echo) -> None
 
 
 @pytest.mark.both_stores
+async def test_whole_words_of_a_name_are_found_before_beginnings_and_descriptions(api: Client, echo: Echo) -> None:
+    def named(name: str, summary: str) -> Json:
+        return {"get": {"operationId": name, "summary": summary}}
+
+    told = {"listRefunds": "Refunds of customers", "listCustomers": "All", "customships": "Some", "getZ": "One"}
+    await bring_in(api, document(echo, **{f"/{name}": named(name, summary) for name, summary in told.items()}))
+    await bring_in(api, document(echo, **{"/other": named("otherCustomers", "Others")}), name="customers")
+
+    async def found(query: str) -> list[str]:
+        return [one["type"] for one in (await api.get(f"/v1/catalog/operations?{query}")).data["items"]]
+
+    assert await found("q=customers&api=shop") == ["shop.list-customers", "shop.list-refunds"]
+    assert await found("q=custom&api=shop") == ["shop.customships", "shop.list-customers", "shop.list-refunds"]
+    assert (await found("q=customers"))[-1] == "shop.list-refunds"  # its name has the word nowhere
+    assert await found("q=z") == ["shop.get-z"]
+    assert await found("q=l&api=shop") == []  # a single letter is no beginning
+    assert await found("q=list%20c&api=shop") == await found("q=list&api=shop")  # until something has it
+    assert await found("q=customers&api=nowhere") == []
+    pages = [await found(f"q=cust&limit=2&offset={offset}") for offset in range(0, 10, 2)]
+    assert [len(page) for page in pages] == [2, 2, 2, 0, 0]
+    assert [one for page in pages for one in page] == await found("q=cust")
+
+
+@pytest.mark.both_stores
 async def test_a_renewed_document_changes_no_node(api: Client, echo: Echo) -> None:
     await bring_in(api, document(echo, **{"/gone": {"get": {"operationId": "gone"}}}))
     made = await api.create_workflow(workflow("shop.write-order", {"id": 1, "body": {"symbol": "ETH"}}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, Final, Literal
 
 from dustrun.core.values import exact_json
@@ -74,8 +74,12 @@ class ImportedOperation:
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept."""
-        found = asdict(self)
-        return {name: found[name] for name in sorted(found)}
+        found = {name: getattr(self, name) for name in sorted(each.name for each in fields(self))}
+        return {  # the schemas as they are: a copy of them takes longer than their text
+            **found,
+            "parameters": [asdict(one) for one in self.parameters],
+            "body": None if self.body is None else asdict(self.body),
+        }
 
 
 def text_of_operation(operation: ImportedOperation) -> bytes:

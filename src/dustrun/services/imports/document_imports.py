@@ -103,6 +103,10 @@ class DocumentImports:
         self._http = http
         self._reader = DocumentReader()
 
+    async def close(self) -> None:
+        """Ends the process that reads documents."""
+        await self._reader.close()
+
     # --- reading ---
 
     async def get(self, principal: Principal, wanted: str) -> DocumentImport:
