@@ -185,20 +185,22 @@ _SELECT_PAGE = (
 _PAGE = Statement(_SELECT_PAGE.where(o.c.org_id == b("org_id")))
 _PAGE_OF_IMPORT = Statement(_SELECT_PAGE.where(o.c.import_id == b("import_id")))
 _PICK = Statement(_SELECT_FOUND.where(o.c.pk == b("pk")))
-_HITS = (
-    " JOIN catalog_imports i ON i.id = o.import_id WHERE o.org_id = :org_id"
+_CURRENT_OF_ORG = (
+    " WHERE i.id = o.import_id AND o.org_id = :org_id"
     " AND (:import_id = '' OR o.import_id = :import_id)"
     " AND o.since <= i.number AND (o.until IS NULL OR o.until > i.number)"
 )
+# CROSS JOIN fixes the order in SQLite, which may otherwise go through all operations and search the words for each.
 _HITS_SQLITE = Statement(
     sa.text(
-        "SELECT o.pk, o.type, length(o.words) FROM catalog_search s JOIN catalog_operations o ON o.pk = s.rowid"  # noqa: S608 - own text
-        f"{_HITS} AND catalog_search MATCH :query LIMIT {_RANKED}"
+        "SELECT o.pk, o.type, length(o.words)"  # noqa: S608 - own text
+        " FROM catalog_search s CROSS JOIN catalog_operations o CROSS JOIN catalog_imports i"
+        f"{_CURRENT_OF_ORG} AND o.pk = s.rowid AND catalog_search MATCH :query LIMIT {_RANKED}"
     )
 )
 _HITS_POSTGRESQL = Statement(
     sa.text(
-        f"SELECT o.pk, o.type, length(o.words) FROM catalog_operations o{_HITS}"  # noqa: S608 - the same
+        f"SELECT o.pk, o.type, length(o.words) FROM catalog_operations o, catalog_imports i{_CURRENT_OF_ORG}"  # noqa: S608 - the same
         f" AND to_tsvector('simple', o.words) @@ to_tsquery('simple', :query) LIMIT {_RANKED}"
     )
 )
