@@ -196,7 +196,7 @@ def test_a_failed_run_is_found_and_tried_again(enter: Enter, server: Server, sou
     assert _ended(person, server, run)["status"] == "failure"
     source.flaky = 2
     person.click(page.get_by_role("link", name="See and mend").first)
-    expect(page.get_by_role("heading", name="Nothing was sent. Ask failed.")).to_be_visible()
+    expect(page.get_by_role("heading", name="Nothing was changed outside. Ask failed.")).to_be_visible()
     person.click(page.get_by_role("button", name="Try again from “Ask”"))
     person.click(page.get_by_role("dialog").get_by_role("button", name="Run it again"))
     expect(page.get_by_role("link", name="Retry of an earlier run")).to_have_attribute("href", f"/runs/{run}")

@@ -99,7 +99,7 @@ def test_a_retry_of_a_live_run_asks_and_says_what_it_keeps(app: App, server: Ser
     run = server.start_run(server.create_workflow({"nodes": nodes}))
     _ended(app, run)
     page = app.turn_to(f"/runs/{run}?step=post")
-    expect(page.get_by_role("heading", name="Nothing was sent. Post failed.")).to_be_visible()
+    expect(page.get_by_role("heading", name="Nothing was changed outside. Post failed.")).to_be_visible()
     step = page.get_by_role("complementary", name="post")
     expect(step).to_contain_text("It failed, so it has no output.")
     expect(step.get_by_role("link", name="Change its settings")).to_be_visible()

@@ -14,7 +14,8 @@ export const approving = {
   from: (wallet: string) => `from ${wallet}`,
   fee: (most: string) => `fee at most ${most}`,
   feeFree: 'no network fee',
-  nothing: 'It sends nothing by itself.',
+  nothing: 'It moves no coins by itself.',
+  signature: 'Whoever gets the signature can use it later.',
   noPrice: 'No price is known, so the worth in dollars is not.',
   notDecoded: 'What it calls is not known in every detail: it may move more than is shown here.',
   paid: (count: number, when: string, worth: string) =>
@@ -45,10 +46,9 @@ export const approving = {
   place: (n: number, all: string) => `${n} of ${all}`,
   before: 'The question before',
   next: 'The next question',
-  waitsForYou: 'Waits for a person; this step has sent nothing yet',
+  waitsForYou: 'Waits for a person; what it asks about is not sent yet',
   waits: 'Waits for a person',
   review: 'Review',
   wholeQuestion: 'Everything about this question',
   others: (n: number) => (n === 1 ? 'one more question of this run waits' : `${n} more questions of this run wait`),
-  notSent: 'Nothing was sent yet.',
 }

@@ -15,7 +15,8 @@ export const assistant = {
   startAbout:
     'For example: tell our chat when the price of ETH falls below 3,000 dollars. Or ask what failed last night.',
   ask: 'Message',
-  askAbout: 'Say what you want. The assistant drafts, checks and simulates; nothing runs for real until you decide.',
+  askAbout:
+    'Say what you want. The assistant drafts, checks and simulates, which only reads; what sends or pays waits until you decide.',
   send: 'Send',
   stop: 'Stop',
   model: 'Model',

@@ -44,11 +44,11 @@ export const home = {
   newest: (n: number) => `the newest ${n}`,
   run: (status: string, when: string) => `${status}, ${when}`,
   room: 'Room left in your limits',
-  calm: 'Nothing happened since, and nothing waits for you.',
+  calm: 'Nothing ran live since, and nothing waits for you.',
   what: 'Workflows that move money and call APIs, rehearsed before they run.',
   first: [
     'Make a workflow: choose what starts it, then what it does.',
-    'Simulate it: you see what it would send, and nothing leaves.',
+    'Simulate it: you see what it would send. It only reads, and changes nothing outside.',
     'Publish it: from then on it runs by itself, within the limits of its wallet.',
   ],
 }

@@ -5,7 +5,7 @@ export const publishing = {
   notSimulated: 'This version has not been simulated. Simulate it first: you see what it would send.',
   simulated: 'Simulated: this version has passed.',
   when: 'Its triggers become active, and the runs they start are live.',
-  manual: 'Nothing starts it by itself: it runs when you or another workflow start it.',
+  manual: 'No trigger starts it: it runs when a person, a program, a public form or another workflow starts it.',
   done: 'Published',
   version: (n: number) => `Version ${n} is live.`,
   nextRun: (clock: string, away: string) => `Next run ${clock}, ${away}.`,

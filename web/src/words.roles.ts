@@ -4,7 +4,7 @@ export const permissions: Record<string, Record<string, string>> = {
     'workflow:read': 'See workflows',
     'workflow:create': 'Make workflows',
     'workflow:update': 'Change workflows',
-    'workflow:simulate': 'Simulate them: nothing leaves',
+    'workflow:simulate': 'Simulate them: they read, and change nothing outside',
     'workflow:execute': 'Run them, live too',
     'workflow:publish': 'Publish them, so that they run by themselves',
     'workflow:delete': 'Delete workflows',

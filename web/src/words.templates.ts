@@ -10,8 +10,7 @@ export const templates = {
   start: 'Start from a template',
   allOf: (n: number) => `All ${n} templates`,
   example: 'See what a workflow will do before it does it',
-  exampleAbout:
-    'Take profit sells a token above a price and pays a share out. It was simulated, tested with a cent, and run.',
+  exampleAbout: 'Take profit sells a token above a price and pays a share out. These runs of it are yours to look at.',
   reports: 'Its reports',
   openExample: 'Open the example',
   make: 'Create the workflow',

@@ -4,6 +4,7 @@ import test from 'node:test'
 import type { Effects, Mode } from '../src/api/client'
 import {
   factsOf,
+  noEffects,
   noOutput,
   refusedBy,
   requestOutcome,
@@ -99,7 +100,7 @@ test('no word of a simulation says that something was sent', () => {
 })
 
 const effects = (requests: object[] = [], transactions: object[] = []) =>
-  ({ requests, transactions }) as unknown as Effects
+  ({ requests, transactions, signatures: [], called: { isComplete: true, hidden: 0 } }) as unknown as Effects
 const REFUSED = { path: 'post_it', nodeId: 'post_it', ...REQUESTS.refused }
 const UNKNOWN = { path: 'post_it', nodeId: 'post_it', ...REQUESTS.unknown }
 const PAID = { path: 'pay', nodeId: 'pay', status: 'final', hash: '0x1' }
@@ -107,16 +108,29 @@ const PAID = { path: 'pay', nodeId: 'pay', status: 'final', hash: '0x1' }
 test('the heading of a run that failed says first what is final', () => {
   const told = (mode: Mode, found: Effects, status = 'failure', failed: string | null = 'post_it') =>
     runHeading({ mode, status, failed, effects: found })
-  assert.equal(told('live', effects()), 'Nothing was sent. Post it failed.')
+  assert.equal(told('live', effects()), 'Nothing was changed outside. Post it failed.')
   assert.equal(told('live', effects([REFUSED], [PAID])), '1 transaction, 1 request went out. Post it failed.')
   assert.equal(told('dust', effects([], [PAID, PAID])), '2 transactions went out. Post it failed.')
   assert.equal(told('live', effects([UNKNOWN], [PAID])), 'Not known yet whether Post it was sent.')
   assert.equal(told('live', effects([], [{ ...PAID, status: 'sent' }])), 'Not known yet whether Pay was sent.')
-  assert.equal(told('live', effects(), 'cancelled', null), 'Nothing was sent. The run ended: cancelled.')
-  assert.equal(told('simulate', effects([])), 'This was a simulation, so nothing was sent. Post it failed.')
+  assert.equal(told('live', effects(), 'cancelled', null), 'Nothing was changed outside. The run ended: cancelled.')
+  assert.equal(told('simulate', effects([])), 'This was a simulation, which changes nothing outside. Post it failed.')
   const flow = { nodes: { post_it: { type: 'http-request', titleOverride: 'Tell the team' } } }
   const named = runHeading({ mode: 'live', status: 'failure', failed: 'post_it', effects: effects(), flow })
-  assert.equal(named, 'Nothing was sent. Tell the team failed.')
+  assert.equal(named, 'Nothing was changed outside. Tell the team failed.')
+})
+
+test('a heading does not say that nothing happened, when something did or is not shown', () => {
+  const told = (found: Effects) => runHeading({ mode: 'live', status: 'failure', failed: 'pay', effects: found })
+  const undone = { ...PAID, status: 'reverted' }
+  assert.equal(told(effects([], [undone])), '1 transaction came to nothing, and cost the network fee. Pay failed.')
+  assert.equal(told(effects([], [{ ...undone, hash: null }])), 'Nothing was changed outside. Pay failed.')
+  const hidden = { ...effects(), called: { isComplete: true, hidden: 1 } } as unknown as Effects
+  assert.equal(told(hidden), 'Runs that it called are not shown whole. Pay failed.')
+  assert.doesNotMatch(told({ ...effects(), signatures: [{}] } as unknown as Effects), /Nothing/)
+  assert.match(noEffects(hidden), /not shown whole/)
+  assert.match(noEffects({ ...effects(), mode: 'live', status: 'running' }), /so far/)
+  assert.match(noEffects({ ...effects(), mode: 'simulate', status: 'success' }), /would/)
 })
 
 test('a step without output says why', () => {

@@ -16,6 +16,7 @@ from dustrun.settings import Settings
 from dustrun.storage.db.tables import api_keys, audit, runs
 from dustrun.storage.db.trigger_tables import form_links
 from testkit.composition import Client, Composition, Reply, composed
+from testkit.outside import outside_server
 
 Json = dict[str, Any]
 SCHEMA: Json = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -26,7 +27,8 @@ CLOSED = 409023
 
 @pytest.fixture
 async def server(tmp_path: Path, store_url: str) -> AsyncIterator[Composition]:
-    async with composed(tmp_path, database_url=store_url, form_submissions_per_second=0) as server:
+    settings: dict[str, Any] = {"form_submissions_per_second": 0, "outbound_allow": ("127.0.0.1",)}
+    async with composed(tmp_path, database_url=store_url, **settings) as server:
         yield server
 
 
@@ -241,6 +243,21 @@ async def test_a_spend_that_was_not_rehearsed_is_not_started_by_a_form(server: C
     made = await server.owner.post(f"/v1/workflows/{workflow_id}/forms", {"mode": "live"})
     refused = await Form(server, made.data).send({"n": 1})
     assert (refused.code, await _count_runs(server)) == (CLOSED, 0)
+
+
+async def test_a_rehearsed_form_sends_what_was_written_to_what_it_reads(server: Composition) -> None:
+    """So the page of a form may not say that nothing is sent (web/tests/truth.test.ts)."""
+    async with outside_server(holds="/none") as outside:
+        ask = {
+            "type": "http-request",
+            "payload": {"url": outside.base + "/of-{{$trigger.body.n}}"},
+            "children": ["tell"],
+        }
+        tell = {"type": "http-request", "payload": {"url": outside.base + "/told", "method": "POST"}}
+        form = await Form.make(server, flow(ask, tell=tell), mode="simulate")
+        sent = await form.send({"n": 7})
+        assert (await form.end_of(sent.data["submissionId"]))["status"] == "done"
+        assert outside.asked == ["/of-7"]
 
 
 async def test_what_is_no_form_gets_no_link(server: Composition) -> None:

@@ -55,7 +55,9 @@ export function Card({ approval, spends }: { approval: Approval; spends: Spend[]
         <span className="quiet">{[wallet && said.from(wallet), feeOf(spends)].filter(Boolean).join(', ')}</span>
       </p>
       {!usd && coins.length > 0 && <p className="asknote">{said.noPrice}</p>}
-      {!coins.length && <p className="quiet">{said.nothing}</p>}
+      {!coins.length && spends.every((one) => one.isDecoded) && (
+        <p className="quiet">{spends.some((one) => one.kind !== 'transaction') ? said.signature : said.nothing}</p>
+      )}
       {payees.slice(0, MOST_PAYEES).map((one) => (
         <Payee key={one.address} {...one} names={names} isOnly={payees.length === 1} />
       ))}

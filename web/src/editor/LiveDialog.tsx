@@ -7,6 +7,7 @@ import { useRungs } from '../effects/store'
 import { Why } from '../effects/Why'
 import { amount, money, short } from '../model/amounts'
 import { plainRefusal } from '../model/asked'
+import { requestName } from '../model/outcomes'
 import { Confirm } from '../parts/Confirm'
 import { Time } from '../parts/Time'
 import { words } from '../words'
@@ -69,7 +70,7 @@ function Simulated({ effects }: { effects: Effects }) {
           {said.liveAge} <Time at={at} />.
         </b>
       </p>
-      {effects.transactions.length ? (
+      {effects.transactions.length || effects.requests.length ? (
         <ul className="spends">
           {effects.transactions.map((tx) => (
             <li key={`${tx.path} ${tx.item}`}>
@@ -92,7 +93,13 @@ function Simulated({ effects }: { effects: Effects }) {
               </span>
             </li>
           ))}
-          {effects.totalFeesUsd && (
+          {effects.requests.map((one) => (
+            <li key={`${one.path} ${one.attempt}`}>
+              <b>{requestName(one.request, one.action)}</b>
+              <span className="quiet">{words.outcomes.isSent}</span>
+            </li>
+          ))}
+          {effects.totalFeesUsd && effects.transactions.length > 0 && (
             <li>
               <span>{said.liveTotal}</span>
               <span className="num">{money(effects.totalFeesUsd)}</span>

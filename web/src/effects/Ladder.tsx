@@ -3,6 +3,7 @@ import { Fragment, useMemo } from 'react'
 import type { Mode } from '../api/client'
 import { amount, difference, money, short } from '../model/amounts'
 import { type Flow, pathNames } from '../model/graph'
+import { noEffects } from '../model/outcomes'
 import { words } from '../words'
 import { blockOf, MODES, type RequestRow, type Row, type Rungs, requestsOf, rowsOf } from './rows'
 
@@ -21,7 +22,8 @@ export function Ladder({ rungs, modes = MODES, selected, select, label = said.la
   const rows = useMemo(() => rowsOf(rungs), [rungs])
   const requests = useMemo(() => requestsOf(rungs), [rungs])
   const compares = modes.length === 3
-  if (!rows.length && !requests.length) return <p className="quiet pad">{words.runs.noEffects}</p>
+  if (!rows.length && !requests.length)
+    return <p className="quiet pad">{noEffects(modes.map((mode) => rungs[mode]).find(Boolean))}</p>
   return (
     <div className="scroll" tabIndex={0} role="region" aria-label={label}>
       <table className="ladder">

@@ -47,6 +47,7 @@ export default function Home() {
   const runs = useList('/v1/runs', { since, mode: 'live' }, {}, may(me, 'run:read'))
   const failed = useList('/v1/runs', { since, mode: 'live', status: 'failure,partial' }, {}, may(me, 'run:read'))
   const { create, error } = useCreate()
+  const waiting = useWaiting().mine.length
   const isNew = workflows.isSuccess && workflows.rows.length === 0
   const isQuiet = found.data?.runs.total === 0 && found.data.attention.length === 0
   return (
@@ -92,7 +93,7 @@ export default function Home() {
       ) : (
         <>
           <Figures of={found.data} since={since} />
-          {isQuiet && <p className="quiet calm">{said.calm}</p>}
+          {isQuiet && waiting === 0 && <p className="quiet calm">{said.calm}</p>}
           <div className="homecolumns">
             <div>
               <Needs failed={failed.rows.slice(0, FAILURES)} attention={found.data?.attention ?? []} />

@@ -95,6 +95,8 @@ const WAITING = new Set(['pending', 'scheduled'])
 type Ended = { mode: Mode; status: string; failed?: string | null; effects: Effects; flow?: Flow | null | undefined }
 const DONE = new Set(['mined', 'final'])
 const OPEN = new Set(['signed', 'sent', 'displaced'])
+const UNDONE = new Set(['reverted', 'cancelled'])
+const ENDED = new Set(['success', 'partial', 'failure', 'cancelled'])
 
 /** One sentence on a run that did not succeed, from its facts: what is final, then what failed. */
 export function runHeading({ mode, status, failed, effects, flow }: Ended): string {
@@ -102,10 +104,28 @@ export function runHeading({ mode, status, failed, effects, flow }: Ended): stri
   if (mode === 'simulate') return `${said.onlySimulated} ${what}`
   const [first] = unknownIn(mode, effects)
   if (first) return said.notKnown(pathNames(flow, first.path))
-  const payments = effects.transactions.filter((one) => DONE.has(one.status)).length
-  const requests = effects.requests.filter((one) => one.sent).length
-  const moved = [payments && said.payments(payments), requests && said.requests(requests)].filter(Boolean).join(', ')
-  return `${moved ? said.wentOut(moved) : said.nothingSent} ${what}`
+  return [...sentIn(effects), ...(isPartly(effects.called) ? [said.notWhole] : []), what].join(' ')
+}
+
+/** What a run sent, one sentence for what went out and one for what the chain undid; reads are not counted. */
+function sentIn({ requests, transactions, signatures, called }: Effects): string[] {
+  const payments = transactions.filter((one) => DONE.has(one.status)).length
+  const undone = transactions.filter((one) => one.hash && UNDONE.has(one.status)).length
+  const asked = requests.filter((one) => one.sent).length
+  const moved = [payments && said.payments(payments), asked && said.requests(asked)].filter(Boolean).join(', ')
+  const found = [moved && said.wentOut(moved), undone && said.undone(said.payments(undone))].filter(Boolean) as string[]
+  return found.length || signatures.length || isPartly(called) ? found : [said.nothingSent]
+}
+
+/** Whether called runs may have done more than is shown. */
+const isPartly = (called: Effects['called']) => !called.isComplete || called.hidden > 0
+
+/** What is said where nothing of a run is to be shown: only what is known of it. */
+export function noEffects(effects: Pick<Effects, 'mode' | 'status' | 'called'> | undefined): string {
+  const quiet = words.runs.noEffects
+  if (effects && isPartly(effects.called)) return quiet.hidden
+  if (effects?.mode === 'simulate') return quiet.simulate
+  return effects && ENDED.has(effects.status) ? quiet.ended : quiet.soFar
 }
 
 type NodeKept = { status?: string; iterations?: Record<string, unknown>[] | null }

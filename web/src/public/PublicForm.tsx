@@ -2,9 +2,10 @@
 import { Button } from '@mantine/core'
 import { useEffect, useState } from 'react'
 import { useParams } from 'wouter'
-import { ApiError, get, post, type Schemas } from '../api/client'
+import { ApiError, get, type Mode, post, type Schemas } from '../api/client'
 import { SchemaForm } from '../forms/SchemaForm'
 import { fieldsOf, type Schema, type Texts, textOf, valuesOf } from '../forms/schema'
+import { outcomeWords } from '../model/formOutcome'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
 import { form as said } from '../words.forms'
@@ -41,9 +42,9 @@ export default function PublicForm() {
         <h1 dir="auto">{title}</h1>
         {isUnknown ? <p>{said.unknownAbout}</p> : <Trouble error={error} />}
         {form?.description && <p dir="auto">{form.description}</p>}
-        {form && form.mode !== 'live' && <p>{said[form.mode]}</p>}
+        {form && <p>{said[form.mode]}</p>}
         {form && sent ? (
-          <Result secret={secret} submission={sent} />
+          <Result secret={secret} submission={sent} mode={form.mode} />
         ) : form?.inputSchema ? (
           <Ask secret={secret} schema={form.inputSchema as Schema} />
         ) : (
@@ -91,7 +92,7 @@ function Ask({ secret, schema }: { secret: string; schema: Schema }) {
 const FIRST_MS = 300
 const MOST_MS = 5_000
 
-function Result({ secret, submission }: { secret: string; submission: string }) {
+function Result({ secret, submission, mode }: { secret: string; submission: string; mode: Mode }) {
   const [outcome, setOutcome] = useState<Outcome | null>(null)
   const [error, setError] = useState<unknown>(null)
   useEffect(() => {
@@ -120,7 +121,7 @@ function Result({ secret, submission }: { secret: string; submission: string }) 
   const status = outcome?.status ?? 'running'
   return (
     <>
-      <p role="status">{said[status]}</p>
+      <p role="status">{outcomeWords(mode, outcome)}</p>
       <Trouble error={error} />
       {outcome?.answer && <Answer body={outcome.answer.body} />}
       {status !== 'running' && (
