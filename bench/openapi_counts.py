@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 Json = dict[str, Any]
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-_ABSOLUTE = re.compile(r"https?://[^/{}\s]+(/[^{}\s]*)?$")
+_ABSOLUTE = re.compile(r"(https?:)?//[^/{}\s]+(/[^{}\s]*)?$")
 _JSON = re.compile(r"^[a-z]+/([a-z0-9.+_-]+\+)?json\b|^\*/\*|^application/\*", re.IGNORECASE)
 _FORM = "application/x-www-form-urlencoded"
 

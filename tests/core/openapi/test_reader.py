@@ -236,6 +236,10 @@ def test_what_cannot_be_called_is_left_out_with_a_reason(operation: Json, reason
     assert left_out(document({"/a": {"post": operation}}))["POST /a"].startswith(reason)
 
 
+def test_extensions_beside_the_paths_are_no_operations() -> None:
+    assert left_out(document({"x-root": "/api", "/a": {"trace": {}}})).keys() == {"TRACE /a"}
+
+
 def test_methods_that_cannot_be_sent_are_left_out() -> None:
     assert left_out(document({"/a": {"trace": {}}})) == {"TRACE /a": "method: requests with TRACE cannot be sent"}
 

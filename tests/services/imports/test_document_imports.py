@@ -238,7 +238,7 @@ async def test_names_that_do_not_exist_are_compared_with_few(server: Composition
         return rows.types_near(tx, row, "shop.wtach-shelf77-of-big-house")
 
     compared = await server.parts.database.read(near)
-    assert len(compared) == len(set(compared)) < 600
+    assert len(compared) == len(set(compared)) < 300
 
 
 async def test_a_document_is_fetched_through_the_guard(server: Composition, api: Client, echo: Echo) -> None:

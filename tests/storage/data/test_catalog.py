@@ -14,7 +14,7 @@ def test_a_search_begins_with_its_words(tmp_path: Path) -> None:
     metadata.create_all(database.engine)
     with database.engine.connect() as connection:
         sql, take, fixed = catalog._HITS_SQLITE.compile(database.dialect)
-        given = take({**fixed, "org_id": "o", "import_id": "", "query": '"word"'})
+        given = take({**fixed, "org_id": "o", "import_id": "", "query": '"word"', "most": 9})
         steps = [str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given)]
     database.close()
     assert steps[0].startswith("SCAN s VIRTUAL TABLE"), steps

@@ -111,6 +111,8 @@ class _Reader:
     def _listed(self) -> Iterator[tuple[str, str, Json, Json]]:
         paths = self._document.root.get("paths")
         for path, value in paths.items() if isinstance(paths, dict) else ():
+            if str(path).startswith("x-"):
+                continue  # an extension, no path
             try:
                 item = self._document.mapping(value)
             except Broken as error:

@@ -170,8 +170,8 @@ def similar_types(tx: Tx, org_id: str, kind: str) -> tuple[str, ...]:
     row = rows.find(tx, org_id, api) if api else None
     if row is None:
         return ()
-    wanted = f"{api}.{operation}"
-    return tuple(difflib.get_close_matches(wanted, rows.types_near(tx, row, wanted), n=2))
+    near = [one.partition(".")[2] for one in rows.types_near(tx, row, f"{api}.{operation}")]
+    return tuple(f"{api}.{one}" for one in difflib.get_close_matches(operation, near, n=2))
 
 
 def _spec(generic: NodeSpec, kind: str, by_pin: Mapping[str, CheckedOperation]) -> NodeSpec:

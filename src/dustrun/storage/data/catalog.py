@@ -6,8 +6,9 @@ there if `since` is not after that number and `until` is. What came in before a 
 
 from __future__ import annotations
 
+import heapq
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Final
 
@@ -18,7 +19,7 @@ from dustrun.records import dataclass
 from dustrun.storage.db.catalog_tables import catalog_imports as i
 from dustrun.storage.db.catalog_tables import catalog_operations as o
 from dustrun.storage.db.catalog_tables import catalog_versions as v
-from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.statement import Row, Statement, Tx
 from dustrun.storage.db.tables import workflow_versions, workflows
 
 _MOST_WORDS: Final = 8
@@ -28,9 +29,10 @@ _RANKED: Final = 1_000
 122,354 operations took SQLite up to 200 ms."""
 _BEGINS: Final = 2
 """Letters from which on a word of a search is the beginning of others: too many begin with one letter."""
-_NEIGHBOURS: Final = 200
+_NEIGHBOURS: Final = 50
 """Names on each side of one that does not exist with which it is compared."""
-_PER_WORD: Final = 20
+_MOST_READ: Final = 2_000
+"""Operations of an API up to which all its types are read to find similar ones; of more, a search finds some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,16 +177,25 @@ _TYPES = sa.select(o.c.type).join_from(o, i, o.c.import_id == i.c.id)
 _TYPES = _TYPES.where(o.c.import_id == b("import_id"), _IS_CURRENT).limit(_NEIGHBOURS)
 _TYPES_AFTER = Statement(_TYPES.where(o.c.type >= b("type")).order_by(o.c.type))
 _TYPES_BEFORE = Statement(_TYPES.where(o.c.type < b("type")).order_by(o.c.type.desc()))
+_ALL_TYPES = Statement(
+    sa.select(o.c.type)
+    .join_from(o, i, o.c.import_id == i.c.id)
+    .where(o.c.org_id == b("org_id"), o.c.type >= b("begin"), o.c.type < b("end"), _IS_CURRENT)
+)
 _SELECT_FOUND = sa.select(*(o.c[name] for name in _FOUND)).join_from(o, i, o.c.import_id == i.c.id)
-_SELECT_PAGE = (
-    _SELECT_FOUND.where(_IS_CURRENT)
+# Rows are skipped in the index alone, which has all that this needs: rows with their content would be read for nothing.
+_PAGE = (
+    sa.select(o.c.pk)
+    .join_from(o, i, o.c.import_id == i.c.id)
+    .where(o.c.org_id == b("org_id"), _IS_CURRENT)
     .order_by(o.c.type)
     .limit(b("most", type_=sa.Integer))
     .offset(b("skipped", type_=sa.Integer))
 )
-_PAGE = Statement(_SELECT_PAGE.where(o.c.org_id == b("org_id")))
-_PAGE_OF_IMPORT = Statement(_SELECT_PAGE.where(o.c.import_id == b("import_id")))
+_PAGE_OF_API = _PAGE.where(o.c.type >= b("begin"), o.c.type < b("end"))
 _PICK = Statement(_SELECT_FOUND.where(o.c.pk == b("pk")))
+_PICK_PAGE = Statement(_SELECT_FOUND.where(o.c.pk.in_(_PAGE)).order_by(o.c.type))
+_PICK_PAGE_OF_API = Statement(_SELECT_FOUND.where(o.c.pk.in_(_PAGE_OF_API)).order_by(o.c.type))
 _CURRENT_OF_ORG = (
     " WHERE i.id = o.import_id AND o.org_id = :org_id"
     " AND (:import_id = '' OR o.import_id = :import_id)"
@@ -195,13 +206,13 @@ _HITS_SQLITE = Statement(
     sa.text(
         "SELECT o.pk, o.type, length(o.words)"  # noqa: S608 - own text
         " FROM catalog_search s CROSS JOIN catalog_operations o CROSS JOIN catalog_imports i"
-        f"{_CURRENT_OF_ORG} AND o.pk = s.rowid AND catalog_search MATCH :query LIMIT {_RANKED}"
+        f"{_CURRENT_OF_ORG} AND o.pk = s.rowid AND catalog_search MATCH :query LIMIT :most"
     )
 )
 _HITS_POSTGRESQL = Statement(
     sa.text(
         f"SELECT o.pk, o.type, length(o.words) FROM catalog_operations o, catalog_imports i{_CURRENT_OF_ORG}"  # noqa: S608 - the same
-        f" AND to_tsvector('simple', o.words) @@ to_tsquery('simple', :query) LIMIT {_RANKED}"
+        f" AND to_tsvector('simple', o.words) @@ to_tsquery('simple', :query) LIMIT :most"
     )
 )
 _HIDE = Statement(
@@ -317,8 +328,11 @@ def search(tx: Tx, org_id: str, text: str, *, api: str, limit: int, offset: int)
         return []
     import_id, words = row.id if row else "", words_of(text)[:_MOST_WORDS]
     if not words:
-        statement = _PAGE_OF_IMPORT if row else _PAGE
-        found = tx.all(statement, org_id=org_id, import_id=import_id, most=limit, skipped=offset)
+        given = {"org_id": org_id, "most": limit, "skipped": offset}
+        if row:  # its types begin with "<name>.", and "/" is the character after "."
+            found = tx.all(_PICK_PAGE_OF_API, **given, begin=f"{row.name}.", end=f"{row.name}/")
+        else:
+            found = tx.all(_PICK_PAGE, **given)
         return [FoundOperation(*one) for one in found]
     narrow = [org_word(org_id), *(words_of(row.name) if row else ())]
     beginnings = [word for word in words if len(word) >= _BEGINS]
@@ -335,12 +349,6 @@ def search(tx: Tx, org_id: str, text: str, *, api: str, limit: int, offset: int)
 def _hits(tx: Tx, org_id: str, import_id: str, words: Sequence[str], beginnings: Sequence[str]) -> list[int]:
     """The keys of operations that have the words, and others that begin so: those first that have most of them in their
     names, of these the shortest."""
-    if tx.is_sqlite:
-        asked = [*(f'"{word}"' for word in words), *(f'"{word}"*' for word in beginnings)]
-        query, statement = " AND ".join(asked), _HITS_SQLITE
-    else:
-        asked = [*words, *(f"{word}:*" for word in beginnings)]
-        query, statement = " & ".join(asked), _HITS_POSTGRESQL
     parts = [*(f"-{word}-" for word in words), *(f"-{word}" for word in beginnings)]
 
     def order(hit: tuple[int, str, int]) -> tuple[int, int, int]:
@@ -348,8 +356,21 @@ def _hits(tx: Tx, org_id: str, import_id: str, words: Sequence[str], beginnings:
         name = f"-{kind.replace('.', '-')}-"
         return -sum(part in name for part in parts), length, pk
 
-    hits = tx.all(statement, query=query, org_id=org_id, import_id=import_id)
+    hits = _matching(tx, org_id, import_id, words, beginnings, most=_RANKED)
     return [hit[0] for hit in sorted(((int(one[0]), str(one[1]), int(one[2])) for one in hits), key=order)]
+
+
+def _matching(
+    tx: Tx, org_id: str, import_id: str, words: Sequence[str], beginnings: Sequence[str], *, most: int
+) -> Sequence[Row]:
+    """Key, type and length of the words of operations in use that have these, the first that came in."""
+    if tx.is_sqlite:
+        asked = [*(f'"{word}"' for word in words), *(f'"{word}"*' for word in beginnings)]
+        query, statement = " AND ".join(asked), _HITS_SQLITE
+    else:
+        asked = [*words, *(f"{word}:*" for word in beginnings)]
+        query, statement = " & ".join(asked), _HITS_POSTGRESQL
+    return tx.all(statement, query=query, org_id=org_id, import_id=import_id, most=most)
 
 
 def names_near(tx: Tx, org_id: str, name: str) -> list[str]:
@@ -360,14 +381,27 @@ def names_near(tx: Tx, org_id: str, name: str) -> list[str]:
 
 def types_near(tx: Tx, row: ImportRow, wanted: str) -> list[str]:
     """The types of an import that may be meant by one that it does not have: those next to it in their order, and those
-    that have all of its words but one. A few hundred, however many there are."""
+    that share the most words with it. At most a few hundred, however many there are."""
     given = {"import_id": row.id, "type": wanted}
     found = [str(one[0]) for each in (_TYPES_AFTER, _TYPES_BEFORE) for one in tx.all(each, **given)]
-    words = words_of(wanted.partition(".")[2])[:_MOST_WORDS]
-    for at in range(len(words) if len(words) > 1 and row.operations > _NEIGHBOURS else 0):
-        others = " ".join(words[:at] + words[at + 1 :])
-        found += [one.type for one in search(tx, row.org_id, others, api=row.name, limit=_PER_WORD, offset=0)]
+    words = words_of(wanted.partition(".")[2])
+    if row.operations > _MOST_READ:
+        found += _types_with_rest(tx, row, words[:_MOST_WORDS])
+    elif row.operations > _NEIGHBOURS:
+        types = [str(one[0]) for one in tx.all(_ALL_TYPES, org_id=row.org_id, begin=f"{row.name}.", end=f"{row.name}/")]
+        asked = set(words)
+        found += heapq.nlargest(_NEIGHBOURS, types, key=lambda one: len(asked.intersection(_WORD.findall(one))))
     return list(dict.fromkeys(found))
+
+
+def _types_with_rest(tx: Tx, row: ImportRow, words: list[str]) -> Iterator[str]:
+    """Types that a search finds by the words without those that no operation has; if it has each, without one of them
+    at a time."""
+    narrow = [org_word(row.org_id), *words_of(row.name)]
+    known = [word for word in words if _matching(tx, row.org_id, row.id, [*narrow, word], [], most=1)]
+    some = [known] if len(known) < len(words) else [words[:at] + words[at + 1 :] for at in range(len(words))]
+    for one in filter(None, some):
+        yield from (str(hit[1]) for hit in _matching(tx, row.org_id, row.id, [*narrow, *one], [], most=_NEIGHBOURS))
 
 
 def hide(tx: Tx, import_id: str, at: int) -> None:

@@ -66,7 +66,7 @@ catalog_operations = Table(
     Column("words", Text, nullable=False, comment="what a search finds it by"),
     Column("content", LargeBinary, nullable=False, comment="the operation, compressed"),
     UniqueConstraint("import_id", "type", "pin", "since"),
-    Index("ix_catalog_operations_org_id_type", "org_id", "type"),
+    Index("ix_catalog_operations_org_id_type", "org_id", "type", "import_id", "since", "until"),
 )
 
 _SQLITE: Final = (
