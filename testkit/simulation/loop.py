@@ -82,6 +82,9 @@ class Loop(asyncio.BaseEventLoop):
         self._shuffles = shuffles
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self.most_steps = _MOST_STEPS
+        self.ends_by_s = float("inf")
+        """When whatever runs must have ended: what goes on and never comes to an end is a hang too."""
+
         self._numbered = self._taken = 0
         self._since = 0.0
         self._steps_of: Counter[str] = Counter()
@@ -157,6 +160,8 @@ class Loop(asyncio.BaseEventLoop):
                 if self.now - self._since > _WITHIN_S:
                     self._since, self._taken = self.now, 0
                     self._steps_of.clear()
+                    if self.now > self.ends_by_s:
+                        raise Hang(f"The world goes on at {self.now:.0f} s and does not end. {self.waiting()}")
                 continue
             if self._shuffles and len(queue) > 1:
                 queue.rotate(-self.chance.randrange(len(queue)))
@@ -182,8 +187,11 @@ class Loop(asyncio.BaseEventLoop):
 
     def waiting(self) -> str:
         """The tasks that are not done, for a message."""
-        tasks = sorted(f"{task.get_coro()!r}"[:120] for task in asyncio.all_tasks(self))
-        return f"{len(tasks)} tasks wait: " + "; ".join(tasks[:12])
+        alive = [task for task in asyncio.all_tasks(self) if self._is_of_outside(task.get_context()) or self.serves]
+        outside = Counter(_name_of(task) for task in alive if self._is_of_outside(task.get_context()))
+        inside = Counter(_name_of(task) for task in alive) - outside
+        told = [f"{name} {count}" for found in (outside, inside) for name, count in sorted(found.items())]
+        return f"{len(alive)} tasks wait, those of the outside first: " + "; ".join(told[:30])
 
     # --- the death of the server ---
     def kill_after(self, points: int, at: str = "") -> None:
@@ -318,6 +326,10 @@ def _owner(handle: asyncio.Handle) -> str:
     owner = getattr(callback, "__self__", None)
     one = owner.get_coro() if isinstance(owner, asyncio.Task) else callback
     return getattr(one, "__qualname__", "")
+
+
+def _name_of(task: asyncio.Task[Any]) -> str:
+    return getattr(task.get_coro(), "__qualname__", "")
 
 
 @cache

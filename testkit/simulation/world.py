@@ -38,6 +38,8 @@ from testkit.simulation.shared.loop import SharedLoop
 EPOCH_MS: Final = 1_767_225_600_000  # 2026-01-01
 HOUR: Final = 3600.0
 _BEGIN_S: Final = 60.0
+_STOPS_WITHIN_S: Final = 1800.0
+"""How long the orderly end of a server may take after all else."""
 _MOMENTS: Final = 3
 """Times around which much happens at once: what comes together is what hurts."""
 ROOM: Final = Path("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
@@ -174,8 +176,6 @@ class World:
         with ExitStack() as stack:
             skew_s = self.loop.skew_s if isinstance(self.loop, SharedLoop) else float
             stack.enter_context(clock.virtual(self.loop.time, EPOCH_MS, skew_s))
-            if isinstance(self.server, Crowd):
-                stack.enter_context(self.server.notifications.instead())
             stack.enter_context(ids.seeded(random.Random(f"{self.seed}:ids").randbytes))
             stack.enter_context(group_commit.jobs_made_by(SimulatedJobs))
             stack.enter_context(no_threads())
@@ -197,7 +197,7 @@ class World:
         shutil.copytree(self._template / "data", self.server.data)
         shutil.copy(self._template / "key", self.folder / "key")
         self.facts = Facts(**json.loads((self._template / "facts.json").read_text()))
-        self.loop.now = _BEGIN_S
+        self.loop.now, self.loop.ends_by_s = _BEGIN_S, self.plan.hours * HOUR + _STOPS_WITHIN_S
         self._turn(self._live())
         return self
 

@@ -78,6 +78,16 @@ def test_whoever_asks_without_end_is_named_too() -> None:
         _lived(asks_again)
 
 
+def test_what_goes_on_and_never_ends_is_named_too() -> None:
+    async def goes_on(loop: Loop) -> None:
+        loop.ends_by_s = 1000.0
+        while True:
+            await asyncio.sleep(10)
+
+    with pytest.raises(Hang, match=r"The world goes on at 10\d\d s and does not end\. .*goes_on"):
+        _lived(goes_on)
+
+
 def test_of_a_killed_server_nothing_runs_again_and_the_world_goes_on() -> None:
     said: list[str] = []
 

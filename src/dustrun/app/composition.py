@@ -50,6 +50,7 @@ from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.server_file import close_to_others
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.sharing import processes
+from dustrun.storage.sharing.notifications import Channel
 from dustrun.trigger_host.host import TriggerHost
 
 if TYPE_CHECKING:
@@ -166,9 +167,13 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def compose(settings: Settings, open_store: Callable[..., Database] = Database) -> AsyncIterator[Server]:
-    """Opens the store, takes the lock, starts every part, and stops them in reverse order at the end. `open_store`: for
-    simulations, whose store fails on purpose."""
+async def compose(
+    settings: Settings,
+    open_store: Callable[..., Database] = Database,
+    open_channel: Callable[[Database], Channel] = Channel,
+) -> AsyncIterator[Server]:
+    """Opens the store, takes the lock, starts every part, and stops them in reverse order at the end. `open_store`,
+    `open_channel`: for simulations, whose store fails on purpose, and whose servers may not hear each other."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = open_store(settings.store_url(), synchronous=settings.sqlite_synchronous, is_shared=settings.is_shared)
     lock = ProcessLock(database, settings.data_dir)
@@ -179,19 +184,24 @@ async def compose(settings: Settings, open_store: Callable[..., Database] = Data
         migrate.upgrade(database)
         copy_detection.recognise(database)
         async with contextlib.AsyncExitStack() as stack:
-            yield await _start(settings, database, stack)
+            yield await _start(settings, database, stack, open_channel)
     finally:
         lock.release()
         database.close()
 
 
-async def _start(settings: Settings, database: Database, stack: contextlib.AsyncExitStack) -> Server:
+async def _start(
+    settings: Settings,
+    database: Database,
+    stack: contextlib.AsyncExitStack,
+    open_channel: Callable[[Database], Channel],
+) -> Server:
     base = await open_base(settings, database, stack)
     owner_key_path = await ensure_owner(database, base.writer, settings.data_dir)
     if settings.is_shared:
         first = (await database.read(organizations.list_all))[0]
         await base.vault.bind(database, base.writer, first.id)
-    sharing = await join(base, stack)
+    sharing = await join(base, stack, open_channel)
     relay, run_deps = WakeRelay(), _run_deps(base)
     data, money = make_data(base), make_money(base, EventPublisher(base.hub, relay.wake))
     deps, temporal = _engine_deps(base, data, money, CalledRuns(run_deps)), make_temporal(base)

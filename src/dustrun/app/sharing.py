@@ -21,6 +21,8 @@ from dustrun.services.sharing.bus import Bus
 from dustrun.services.sharing.election import Election, Leases
 from dustrun.services.sharing.presence import Arrival, Presence, check_in
 from dustrun.services.streaming.broadcaster import ActivityNotice, CommittedRun
+from dustrun.storage.db.database import Database
+from dustrun.storage.sharing.notifications import Channel
 
 _logger = log.get(__name__)
 
@@ -61,13 +63,15 @@ async def _safely(look: Callable[[], Awaitable[None]]) -> None:
         _logger.failed("the tables could not be looked at", error)
 
 
-async def join(base: Base, stack: contextlib.AsyncExitStack) -> Sharing | None:
+async def join(
+    base: Base, stack: contextlib.AsyncExitStack, open_channel: Callable[[Database], Channel]
+) -> Sharing | None:
     """Joins the processes of the store; None if it has only this one."""
     if base.leases is None:
         return None
     await check_in(base.database, base.writer, base.settings)
     presence = Presence(base.database, base.writer, base.settings)
-    bus = Bus(base.database, is_silent=lambda: presence.is_alone)
+    bus = Bus(base.database, lambda: presence.is_alone, open_channel)
     advances = "engine" in base.settings.roles
     claims = Claims(
         base.database,

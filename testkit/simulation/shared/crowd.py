@@ -50,7 +50,11 @@ class Member(Server):
             if self._crowd.is_new:
                 self._crowd.is_new = False
                 say_moved(settings)
-            async with compose(settings, partial(SharedStore, self.way, self._crowd.now_ms)) as self._composed:
+            open_store, open_channel = (
+                partial(SharedStore, self.way, self._crowd.now_ms),
+                self._crowd.notifications.open,
+            )
+            async with compose(settings, open_store, open_channel) as self._composed:
                 self.is_up.set()
                 await stopping.wait()
                 self.is_up.clear()

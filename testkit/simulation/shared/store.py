@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -19,7 +19,8 @@ import sqlalchemy as sa
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.runs import claims
-from dustrun.storage.sharing import leases, notifications, processes
+from dustrun.storage.sharing import leases, processes
+from dustrun.storage.sharing.notifications import Channel, ConnectionLost
 from testkit.simulation.loop import OUTSIDE
 from testkit.simulation.shared.loop import Life, SharedLoop
 
@@ -137,6 +138,10 @@ class Notifications:
         self._chance = chance
         self._ears: dict[asyncio.Queue[str | None], tuple[Life, float]] = {}
 
+    def open(self, database: Any) -> Channel:
+        """A server's way to the others."""
+        return _Channel(self, database)
+
     async def notify(self, database: Database, payload: str) -> None:
         """Sends to all that listen."""
         await database.look_up(lambda _tx: None)
@@ -153,7 +158,7 @@ class Notifications:
     async def listen(self, database: Any, quiet_s: float) -> AsyncIterator[str | None]:
         """Hears from now on; see `storage/sharing/notifications.py`."""
         if database.way.is_cut:
-            raise notifications.ConnectionLost("the store cannot be reached")
+            raise ConnectionLost("the store cannot be reached")
         ear: asyncio.Queue[str | None] = asyncio.Queue()
         self._ears[ear] = self._loop.life(), 0.0
         try:
@@ -164,18 +169,21 @@ class Notifications:
                     async with asyncio.timeout(quiet_s):
                         heard = await ear.get()
                 if heard is None or database.way.is_cut:
-                    raise notifications.ConnectionLost("the connection broke")
+                    raise ConnectionLost("the connection broke")
                 yield heard or None
         finally:
             self._ears.pop(ear, None)
 
-    @contextlib.contextmanager
-    def instead(self) -> Iterator[None]:
-        """Context manager: in the place of PostgreSQL's."""
-        theirs: Any = notifications
-        before = theirs.notify, theirs.listen
-        theirs.notify, theirs.listen = self.notify, self.listen
-        try:
-            yield
-        finally:
-            theirs.notify, theirs.listen = before
+
+class _Channel(Channel):
+    """In the place of PostgreSQL's."""
+
+    def __init__(self, all_of_them: Notifications, database: Any) -> None:
+        super().__init__(database)
+        self._all = all_of_them
+
+    async def notify(self, payload: str) -> None:
+        await self._all.notify(self._database, payload)
+
+    def listen(self, quiet_s: float) -> AsyncIterator[str | None]:
+        return self._all.listen(self._database, quiet_s)

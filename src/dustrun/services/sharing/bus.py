@@ -15,7 +15,7 @@ from dustrun import log
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import DustrunError
 from dustrun.storage.db.database import Database
-from dustrun.storage.sharing import notifications
+from dustrun.storage.sharing.notifications import MOST_BYTES, Channel, ConnectionLost
 
 _logger = log.get(__name__)
 GAP_S: Final = 5.0
@@ -36,10 +36,16 @@ def _nothing() -> None:
 
 class Bus:
     """Tells other processes, and hears them; handlers are called on the event loop. `is_silent`: whether nobody would
-    hear it."""
+    hear it. `open_channel`: what wake-ups travel by."""
 
-    def __init__(self, database: Database, is_silent: Callable[[], bool] = lambda: False) -> None:
-        self._database = database
+    def __init__(
+        self,
+        database: Database,
+        is_silent: Callable[[], bool] = lambda: False,
+        open_channel: Callable[[Database], Channel] = Channel,
+    ) -> None:
+        self._name = database.name
+        self._channel = open_channel(database)
         self._handlers: dict[str, Handler] = {}
         self._told: dict[Told, None] = {}
         self._woken = asyncio.Event()
@@ -89,18 +95,18 @@ class Bus:
         told, self._told = self._told, {}
         for payload in self._payloads(told):
             try:
-                await notifications.notify(self._database, payload)
+                await self._channel.notify(payload)
             except DustrunError as error:
                 _logger.failed("other servers were not told", error)
 
     def _payloads(self, told: dict[Told, None]) -> Iterator[str]:
         """The messages, in as few notifications as they fit into."""
-        begin = f'["{self._database.name}"'
+        begin = f'["{self._name}"'
         parts, size = [begin], len(begin)
         for one in told:
             text = dumps_text(list(one))
             length = len(text.encode()) + 1
-            if size + length >= notifications.MOST_BYTES and len(parts) > 1:
+            if size + length >= MOST_BYTES and len(parts) > 1:
                 yield ",".join(parts) + "]"
                 parts, size = [begin], len(begin)
             parts.append(text)
@@ -113,14 +119,14 @@ class Bus:
     async def _listen(self) -> None:
         while True:
             try:
-                async for payload in notifications.listen(self._database, GAP_S):
+                async for payload in self._channel.listen(GAP_S):
                     self._listens.set()
                     self._deafness.end()
                     if payload is None:
                         self._look()
                     else:
                         self._hear(payload)
-            except notifications.ConnectionLost as error:
+            except ConnectionLost as error:
                 self._deafness.meet(error)
             except Exception as error:
                 _logger.error("what another server told could not be heard", exc_info=error)
@@ -133,7 +139,7 @@ class Bus:
 
     def _hear(self, payload: str) -> None:
         sender, *told = loads_own(payload)
-        if sender == self._database.name:
+        if sender == self._name:
             return
         for kind, *values in told:
             handler = self._handlers.get(kind)
