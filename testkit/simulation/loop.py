@@ -51,6 +51,7 @@ class _Task(asyncio.Task[Any]):
 
     def __init__(self, loop: Loop, work: Any, **options: Any) -> None:
         self.number = loop.next_number()
+        self.is_of_outside = Loop._is_of_outside(options.get("context") or contextvars.copy_context())
         super().__init__(work, loop=loop, **options)
 
     def __hash__(self) -> int:
@@ -187,8 +188,8 @@ class Loop(asyncio.BaseEventLoop):
 
     def waiting(self) -> str:
         """The tasks that are not done, for a message."""
-        alive = [task for task in asyncio.all_tasks(self) if self._is_of_outside(task.get_context()) or self.serves]
-        outside = Counter(_name_of(task) for task in alive if self._is_of_outside(task.get_context()))
+        alive = [task for task in asyncio.all_tasks(self) if _is_outside(task) or self.serves]
+        outside = Counter(_name_of(task) for task in alive if _is_outside(task))
         inside = Counter(_name_of(task) for task in alive) - outside
         told = [f"{name} {count}" for found in (outside, inside) for name, count in sorted(found.items())]
         return f"{len(alive)} tasks wait, those of the outside first: " + "; ".join(told[:30])
@@ -326,6 +327,10 @@ def _owner(handle: asyncio.Handle) -> str:
     owner = getattr(callback, "__self__", None)
     one = owner.get_coro() if isinstance(owner, asyncio.Task) else callback
     return getattr(one, "__qualname__", "")
+
+
+def _is_outside(task: asyncio.Task[Any]) -> bool:
+    return isinstance(task, _Task) and task.is_of_outside
 
 
 def _name_of(task: asyncio.Task[Any]) -> str:
