@@ -230,6 +230,14 @@ class Chain:
                     return block, place
         return None
 
+    def cost_of(self, hash: str) -> int:
+        """What a transaction has taken from its sender; 0 if it is not on the chain."""
+        found = self.place_of(hash)
+        if found is None:
+            return 0
+        block, place = found
+        return block.body[place].value + GAS * block.price(block.body[place])
+
     def height_at(self, seconds: float) -> int:
         """The greatest height that was known by then."""
         return max(number for at, number in self.heads if at <= seconds)

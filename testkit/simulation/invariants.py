@@ -19,6 +19,7 @@ INVARIANTS: Final[dict[str, tuple[str, Check]]] = {}
 _ENDED: Final = ("success", "partial", "failure", "cancelled")
 _LATE_MS: Final = 600_000
 """A run that began so shortly before the end may still be on its way."""
+_BOOKED_WITHIN_MS: Final = 60_000
 _TOLD_OF_REORGS: Final = "a reorg removed a final transaction"
 _TOLD_OF_DISK: Final = frozenset({"commit failed", "pruning failed"})
 """The log's errors that belong to a world: nobody can prevent them, and people must know of them."""
@@ -320,10 +321,14 @@ def chain_events_are_the_chain(world: World) -> Iterable[str]:
 
 @_promises("concepts/transactions.md: the ledger is what the chain says")
 def ledger_is_the_chain(world: World) -> Iterable[str]:
-    """What the ledger says went out of the wallet, fees too, is what the chain says."""
-    entries = world.rows("SELECT kind, units FROM ledger_entries")
+    """What the ledger says went out of the wallet, fees too, is what the chain says; what is not final, or has been for
+    less than a minute, is neither's yet."""
+    end = EPOCH_MS + world.plan.hours * HOUR * 1000
+    late = f"SELECT id FROM transactions WHERE finished_at IS NULL OR finished_at > {end - _BOOKED_WITHIN_MS}"
+    entries = world.rows(f"SELECT kind, units FROM ledger_entries WHERE transaction_id NOT IN ({late})")
     said = sum(int(units) for _, units in entries)
-    gone = START_UNITS - world.chain.head.balances[flows.WALLET]
+    hashes = [row[0] for row in world.rows(f"SELECT hash FROM transaction_attempts WHERE transaction_id IN ({late})")]
+    gone = START_UNITS - world.chain.head.balances[flows.WALLET] - sum(world.chain.cost_of(hash) for hash in hashes)
     if abs(said) != gone:
         yield f"the ledger has {said}: {entries}, the chain {gone}"
 

@@ -15,6 +15,7 @@ from testkit.simulation.chain import GAS, GWEI, Block, Chain, Rejected, Sent
 from testkit.simulation.flows import CHAIN_ID
 from testkit.simulation.loop import OUTSIDE
 from testkit.simulation.network import Host, Network, Request
+from testkit.simulation.tokens import contracts
 
 _BLOOM: Final = "0x" + "00" * 256
 _ZERO_HASH: Final = "0x" + "00" * 32
@@ -138,7 +139,10 @@ class Node:
     def _eth_getStorageAt(self, _address: str, _slot: str, _tag: Any) -> str:
         return _ZERO_HASH
 
-    def _eth_call(self, _fields: Any, _tag: Any, *_overrides: Any) -> str:
+    def _eth_call(self, fields: dict[str, str], tag: Any, overrides: Any = None) -> str:
+        state, data = self._state(tag), bytes.fromhex(fields.get("data", "0x")[2:])
+        if overrides:
+            return "0x" + contracts.probe(state, data, lambda _target, _data: b"").hex()
         return "0x"
 
     def _eth_gasPrice(self) -> str:
