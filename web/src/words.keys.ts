@@ -22,6 +22,7 @@ export const newKey = {
   ownAbout: 'One a line, like run:read.',
   workflows: 'Only these workflows',
   wallets: 'Only these wallets',
+  connectors: 'Only these connectors',
   all: 'All of them',
   folder: (name: string) => `Folder ${name}`,
   tag: (name: string) => `Tag ${name}`,

@@ -220,6 +220,7 @@ export const pages = {
     permissions: 'Permissions',
     workflows: 'Workflows',
     wallets: 'Wallets',
+    connectors: 'Connectors',
     all: 'all',
     madeBy: 'Made by',
     changes: 'What it changed',

@@ -52,6 +52,7 @@ export const people = {
   approves: 'Named in policies as',
   workflows: 'Workflows',
   wallets: 'Wallets',
+  connectors: 'Connectors',
   invitedBy: 'Invited by',
   deactivate: 'Deactivate',
   deactivateAsk: (name: string) => `Deactivate ${name}?`,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { bodyOf, placesOf, type Wanted } from '../src/model/newKey'
+import { NO_LIMITS } from '../src/model/permissions'
 
 const NOW = Date.parse('2026-01-01T00:00:00Z')
 const wanted = (more: Partial<Wanted>): Wanted => ({
@@ -8,8 +9,7 @@ const wanted = (more: Partial<Wanted>): Wanted => ({
   kind: 'read',
   own: '',
   ends: 'never',
-  workflowIds: [],
-  walletIds: [],
+  limits: NO_LIMITS,
   ...more,
 })
 
@@ -29,7 +29,7 @@ test('who decides approvals may read what they decide, and not spend', () => {
 })
 
 test('an end is so many days from now, and limits are sent only if there are some', () => {
-  assert.deepEqual(bodyOf(wanted({ ends: '30', workflowIds: ['wf_1'] }), NOW), {
+  assert.deepEqual(bodyOf(wanted({ ends: '30', limits: { ...NO_LIMITS, workflowIds: ['wf_1'] } }), NOW), {
     name: 'ci',
     scope: 'read',
     expiresAt: '2026-01-31T00:00:00.000Z',
@@ -43,6 +43,6 @@ test('folders and tags are a scope, apart from what is named by id', () => {
     { folder: null, tags: ['eu', 'money'] },
   ])
   const chosen = [...folders, ...tags, { id: 'wf_1' }].map((one) => one.id)
-  const { workflowIds, workflowScope } = bodyOf(wanted({ workflowIds: chosen }), NOW)
+  const { workflowIds, workflowScope } = bodyOf(wanted({ limits: { ...NO_LIMITS, workflowIds: chosen } }), NOW)
   assert.deepEqual([workflowIds, workflowScope], [['wf_1'], ['folder:payroll', 'tag:eu', 'tag:money']])
 })

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { fullness, limitsOf, mayGive, told, wordsOf } from '../src/model/permissions'
+import { fullness, limitsOf, mayGive, NO_LIMITS, told, wordsOf } from '../src/model/permissions'
 import { isWhole, sees } from '../src/model/rights'
 
 type Me = Parameters<typeof sees>[0]
 const me = (permissions: string[], workflowIds: string[] | null = null) =>
-  ({ permissions, workflowIds, walletIds: null }) as unknown as Me
+  ({ permissions, workflowIds, walletIds: null, connectorIds: null }) as unknown as Me
 
 test('permissions are told in words, the longest lists shortly', () => {
   assert.equal(wordsOf('run:read'), 'See runs')
@@ -29,11 +29,12 @@ test('a page is for those who have its permission, and some for those without li
 })
 
 test('limits are sent only if there are some, folders and tags apart', () => {
-  assert.deepEqual(limitsOf([], []), {})
-  assert.deepEqual(limitsOf(['wf_1', 'tag:money'], ['wal_1']), {
+  assert.deepEqual(limitsOf(NO_LIMITS), {})
+  assert.deepEqual(limitsOf({ workflowIds: ['wf_1', 'tag:money'], walletIds: ['wal_1'], connectorIds: ['conn_1'] }), {
     workflowIds: ['wf_1'],
     workflowScope: ['tag:money'],
     walletIds: ['wal_1'],
+    connectorIds: ['conn_1'],
   })
 })
 

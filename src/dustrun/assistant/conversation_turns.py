@@ -270,7 +270,7 @@ class Turns:
         if asked.workflow_id is not None:
             principal.need_workflow(asked.workflow_id)
         await self._database.read(lambda tx: get_conversation(tx, principal, conversation_id))
-        row = await find_connector(self._database, principal.org_id, asked.connector_id)
+        row = await find_connector(self._database, principal, asked.connector_id)
         access = await open_model(self._database, self._connections, row)
         data: ModelData = access.connection.data
         model = asked.model or data.model
@@ -348,7 +348,7 @@ class Turns:
         async def again() -> bool:
             key = await waits.decision(turn)
             self._wake(turn.conversation_id)
-            row = await find_connector(self._database, turn.org_id, turn.connector_id)
+            row = await find_connector(self._database, principal_of(key), turn.connector_id)
             access = await open_model(self._database, self._connections, row)
             return await loop.run(await self._work(turn, narrowed(principal_of(key)), access))
 

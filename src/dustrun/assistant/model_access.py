@@ -12,6 +12,7 @@ from dustrun.log import mask_text
 from dustrun.records import dataclass
 from dustrun.sdk.context import Connection, HttpRequest, HttpResponse
 from dustrun.sdk.threads import run_sized
+from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.connections import Connections, OpenConnector
 from dustrun.storage.data import connectors as rows
 from dustrun.storage.data.connectors import ConnectorRow
@@ -58,14 +59,16 @@ class MaskingHttp:
         return hide(mask_text(self._mask.bytes(body).decode())).encode()
 
 
-async def find_connector(database: Database, org_id: str, connector_id: str | None) -> ConnectorRow:
+async def find_connector(database: Database, principal: Principal, connector_id: str | None) -> ConnectorRow:
     """The connector that a turn asks; raises `Invalid` if none, or more than one, could be meant."""
 
     def query(tx: Tx) -> list[ConnectorRow]:
         return [
             row
             for type_ in TYPES
-            for row in rows.list_page(tx, org_id, type_=type_, limit=_MOST, offset=0, own=None)
+            for row in rows.list_page(
+                tx, principal.org_id, type_=type_, limit=_MOST, offset=0, only=principal.connector_ids
+            )
             if connector_id in (None, row.id)
         ]
 

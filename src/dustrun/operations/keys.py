@@ -26,6 +26,7 @@ _MOST_IDS = 100
 WorkflowId = Annotated[str, StringConstraints(pattern=r"^wf_[a-z0-9]{26}$")]
 ServiceAccountId = Annotated[str, StringConstraints(pattern=r"^svc_[a-z0-9]{26}$")]
 WalletId = Annotated[str, StringConstraints(pattern=r"^wal_[a-z0-9]{26}$")]
+ConnectorId = Annotated[str, StringConstraints(pattern=r"^conn_[a-z0-9]{26}$")]
 
 
 WorkflowScope = Annotated[
@@ -63,11 +64,15 @@ class CreateKey(Fields):
     wallet_ids: Annotated[list[WalletId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
         None, description="Limits the key to these wallets. Default: all."
     )
+    connector_ids: Annotated[list[ConnectorId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
+        None, description="Limits the key to these connectors. Default: all."
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> CreateKey:
         if self.service_account_id is not None:
-            if any((self.permissions, self.scope, self.workflow_ids, self.workflow_scope, self.wallet_ids)):
+            rights = (self.permissions, self.scope, self.workflow_ids, self.workflow_scope)
+            if any((*rights, self.wallet_ids, self.connector_ids)):
                 raise ValueError("give `serviceAccountId` alone: its key has the account's permissions and limits")
         elif (self.permissions is None) == (self.scope is None):
             raise ValueError("give either `permissions` or `scope`")
@@ -89,6 +94,7 @@ class KeyAnswer(Answer):
         description="Folders, tags and ids that `workflowIds` is made of; null: they are given as they are."
     )
     wallet_ids: Annotated[list[str] | None, STORED]
+    connector_ids: Annotated[list[str] | None, STORED]
     created_at: Time
     expires_at: Time | None
     revoked_at: Time | None
@@ -176,7 +182,7 @@ async def create_key(call: Call, body: CreateKey) -> NewKey:
     account that it is made for.
 
     A key cannot create one with more permissions, a longer life or wider access;
-    the new key inherits limits to workflows and wallets.
+    the new key inherits limits to workflows, wallets and connectors.
     """
     if body.service_account_id is not None:
         return await call.parts.access.service_accounts.make_key(
@@ -196,6 +202,7 @@ async def create_key(call: Call, body: CreateKey) -> NewKey:
         workflow_ids=body.workflow_ids,
         workflow_scope=body.workflow_scope,
         wallet_ids=body.wallet_ids,
+        connector_ids=body.connector_ids,
     )
 
 

@@ -12,7 +12,7 @@ from dustrun.operations.declaration.answers import STORED, Answer, From, PageAns
 from dustrun.operations.declaration.fields import Name, Paged
 from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
-from dustrun.operations.keys import WalletId, WorkflowId, WorkflowScope
+from dustrun.operations.keys import ConnectorId, WalletId, WorkflowId, WorkflowScope
 from dustrun.operations.roles import RoleName
 from dustrun.services.access.api_keys import PRESETS
 from dustrun.services.access.paging import Page, page_of
@@ -50,6 +50,9 @@ class InvitePerson(Fields):
     )
     wallet_ids: Annotated[list[WalletId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
         None, description="Limits the person to these wallets. Default: all."
+    )
+    connector_ids: Annotated[list[ConnectorId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
+        None, description="Limits the person to these connectors. Default: all."
     )
 
     @model_validator(mode="after")
@@ -97,6 +100,7 @@ class PersonAnswer(Answer):
     workflow_ids: Annotated[list[str] | None, From("home.workflow_ids"), STORED]
     workflow_scope: Annotated[list[str] | None, From("home.workflow_scope"), STORED] = Field(description="As of keys.")
     wallet_ids: Annotated[list[str] | None, From("home.wallet_ids"), STORED]
+    connector_ids: Annotated[list[str] | None, From("home.connector_ids"), STORED]
     invited_by: Annotated[str, From("row.invited_by")] = Field(
         description="Id of the key; `provider`: nobody has, the identity provider let them in."
     )
@@ -194,6 +198,7 @@ async def invite_person(call: Call, body: InvitePerson) -> Invited:
         workflow_ids=body.workflow_ids,
         workflow_scope=body.workflow_scope,
         wallet_ids=body.wallet_ids,
+        connector_ids=body.connector_ids,
     )
 
 

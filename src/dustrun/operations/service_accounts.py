@@ -12,7 +12,7 @@ from dustrun.operations.declaration.answers import STORED, Answer, From, PageAns
 from dustrun.operations.declaration.fields import Description, Name, Paged
 from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
-from dustrun.operations.keys import WalletId, WorkflowId, WorkflowScope
+from dustrun.operations.keys import ConnectorId, WalletId, WorkflowId, WorkflowScope
 from dustrun.operations.people import Permissions
 from dustrun.operations.roles import RoleName
 from dustrun.services.access.api_keys import PRESETS
@@ -50,6 +50,9 @@ class CreateServiceAccount(Fields):
     )
     wallet_ids: Annotated[list[WalletId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
         None, description="Limits it to these wallets. Default: all."
+    )
+    connector_ids: Annotated[list[ConnectorId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
+        None, description="Limits it to these connectors. Default: all."
     )
 
     @model_validator(mode="after")
@@ -90,6 +93,7 @@ class ServiceAccountAnswer(Answer):
     workflow_ids: Annotated[list[str] | None, From("row.workflow_ids"), STORED]
     workflow_scope: Annotated[list[str] | None, From("row.workflow_scope"), STORED] = Field(description="As of keys.")
     wallet_ids: Annotated[list[str] | None, From("row.wallet_ids"), STORED]
+    connector_ids: Annotated[list[str] | None, From("row.connector_ids"), STORED]
     owner_id: Annotated[str | None, From("row.owner_id")] = Field(
         description="The person who answers for it; null: nobody has said."
     )
@@ -124,7 +128,7 @@ async def create_service_account(call: Call, body: CreateServiceAccount) -> Acco
     return await call.parts.access.service_accounts.create(
         call.principal,
         _given(body, body.permissions or (sorted(PRESETS[body.scope]) if body.scope else None)),
-        Limits(body.workflow_ids, body.workflow_scope, body.wallet_ids),
+        Limits(body.workflow_ids, body.workflow_scope, body.wallet_ids, body.connector_ids),
     )
 
 

@@ -57,7 +57,7 @@ class ActionCalls:
         self._check_type(call.type)
         node: dict[str, Any] = {"type": call.type, "payload": call.inputs}
         if call.connector_id is not None:
-            node["connector"] = await self._reference(principal.org_id, call, call.connector_id)
+            node["connector"] = await self._reference(principal, call, call.connector_id)
         nodes = {"root": {"type": "manual", "children": [NODE]}, NODE: node}
         source = TEST if call.is_test else "api"
         request = RunRequest(simulate=call.simulate, dust_test=call.dust_test, source=source)
@@ -79,14 +79,14 @@ class ActionCalls:
             return
         raise Invalid(message, code=Code.PARAMETER_INVALID, details=[Problem("type", message)])
 
-    async def _reference(self, org_id: str, call: ActionCall, connector_id: str) -> dict[str, str]:
+    async def _reference(self, principal: Principal, call: ActionCall, connector_id: str) -> dict[str, str]:
         """How a node names a connector or wallet of the organisation."""
 
         def query(tx: Tx) -> str | None:
-            row = connectors.find(tx, org_id, connector_id)
+            row = connectors.find(tx, principal.org_id, connector_id)
             if row is not None:
-                return row.type
-            return WALLET if wallets.find(tx, org_id, connector_id) is not None else None
+                return row.type if principal.may_use_connector(row.id) else None
+            return WALLET if wallets.find(tx, principal.org_id, connector_id) is not None else None
 
         kind, at = call.type, _place_of(call)
         type_ = await self._database.read(query)

@@ -66,7 +66,7 @@ def _may_see(principal: Principal, need: AttentionItem) -> bool:
     if area == "hook":
         return not principal.is_limited
     if area == "connector":
-        return True
+        return principal.may_use_connector(need.id or "")
     is_own = need.wallet_id is None or principal.may_use_wallet(need.wallet_id)
     return is_own and principal.may_use_workflow(need.workflow_id)
 

@@ -1,31 +1,44 @@
-/** To which workflows, folders, tags and wallets a key, a person or a service account is limited. */
+/** To which workflows, folders, tags, wallets and connectors a key, a person or a service account is limited. */
 import { MultiSelect } from '@mantine/core'
 import { useEveryOne, useMe } from '../api/queries'
 import { placesOf } from '../model/newKey'
+import type { Limited } from '../model/permissions'
 import { may } from '../model/rights'
 import { newKey as said } from '../words.keys'
 
-type Props = {
-  workflowIds: string[]
-  setWorkflowIds: (ids: string[]) => void
-  walletIds: string[]
-  setWalletIds: (ids: string[]) => void
-}
+type Props = { limits: Limited; set: (limits: Limited) => void }
 
-export function Limits({ workflowIds, setWorkflowIds, walletIds, setWalletIds }: Props) {
+export function Limits({ limits, set }: Props) {
   const me = useMe().data
   const workflows = useEveryOne('/v1/workflows', may(me, 'workflow:read'))
   const wallets = useEveryOne('/v1/wallets', may(me, 'wallet:read'))
+  const connectors = useEveryOne('/v1/connectors', may(me, 'connector:read'))
   const places = placesOf(workflows)
-  const limits = [
+  const placed = [
     ...places.folders.map(({ id, name }) => ({ id, name: said.folder(name) })),
     ...places.tags.map(({ id, name }) => ({ id, name: said.tag(name) })),
     ...workflows,
   ]
   return (
     <>
-      <Only label={said.workflows} of={limits} ids={workflowIds} set={setWorkflowIds} />
-      <Only label={said.wallets} of={wallets} ids={walletIds} set={setWalletIds} />
+      <Only
+        label={said.workflows}
+        of={placed}
+        ids={limits.workflowIds}
+        set={(workflowIds) => set({ ...limits, workflowIds })}
+      />
+      <Only
+        label={said.wallets}
+        of={wallets}
+        ids={limits.walletIds}
+        set={(walletIds) => set({ ...limits, walletIds })}
+      />
+      <Only
+        label={said.connectors}
+        of={connectors}
+        ids={limits.connectorIds}
+        set={(connectorIds) => set({ ...limits, connectorIds })}
+      />
     </>
   )
 }

@@ -6,6 +6,7 @@ import { post, type Schemas } from '../api/client'
 import { refresh, useMe } from '../api/queries'
 import { FormDialog } from '../forms/FormDialog'
 import { bodyOf, ENDS, type Ends, KINDS, type Kind } from '../model/newKey'
+import { NO_LIMITS } from '../model/permissions'
 import { newKey as said } from '../words.keys'
 import { pages } from '../words.pages'
 import { Limits } from './Limits'
@@ -18,12 +19,11 @@ export default function NewKey({ close, made }: { close: () => void; made: (key:
   const [kind, setKind] = useState<Kind>('read')
   const [own, setOwn] = useState('')
   const [ends, setEnds] = useState<Ends>('90')
-  const [workflowIds, setWorkflowIds] = useState<string[]>([])
-  const [walletIds, setWalletIds] = useState<string[]>([])
+  const [limits, setLimits] = useState(NO_LIMITS)
   const [key, setKey] = useState('')
   const hasKey = !me?.personId
   const act = async () => {
-    const body = bodyOf({ name, kind, own, ends, workflowIds, walletIds }, Date.now())
+    const body = bodyOf({ name, kind, own, ends, limits }, Date.now())
     const place = hasKey ? { key: key.trim() } : {}
     const answer = await post('/v1/api-keys', place, body as Schemas['CreateKey'])
     await refresh('/v1/api-keys')
@@ -58,7 +58,7 @@ export default function NewKey({ close, made }: { close: () => void; made: (key:
           onChange={(event) => setOwn(event.currentTarget.value)}
         />
       )}
-      <Limits {...{ workflowIds, setWorkflowIds, walletIds, setWalletIds }} />
+      <Limits limits={limits} set={setLimits} />
       <Select
         label={said.ends}
         allowDeselect={false}

@@ -1,4 +1,6 @@
 /** What the form of a new key asks the server for. Pure. */
+import { type Limited, limitsOf } from './permissions'
+
 export const KINDS = ['read', 'read-write', 'approve', 'run', 'mcp', 'other'] as const
 export type Kind = (typeof KINDS)[number]
 /** In so many days; never. */
@@ -17,9 +19,7 @@ export type Wanted = {
   /** The permissions of the last kind, by lines, commas or spaces. */
   own: string
   ends: Ends
-  /** Ids, and folders and tags as `placesOf` names them. */
-  workflowIds: string[]
-  walletIds: string[]
+  limits: Limited
 }
 
 type Placed = { folder: string | null; tags: string[] }
@@ -42,18 +42,15 @@ type Body = {
   workflowIds?: string[]
   workflowScope?: string[]
   walletIds?: string[]
+  connectorIds?: string[]
 }
 
-export function bodyOf({ name, kind, own, ends, workflowIds, walletIds }: Wanted, now: number): Body {
-  const ids = workflowIds.filter((one) => !one.includes(':'))
-  const scope = workflowIds.filter((one) => one.includes(':'))
+export function bodyOf({ name, kind, own, ends, limits }: Wanted, now: number): Body {
   const permissions = kind === 'other' ? [...new Set(own.split(/[\s,]+/).filter(Boolean))] : GIVES[kind]
   return {
     name: name.trim(),
     ...(permissions ? { permissions } : { scope: kind }),
     ...(ends === 'never' ? {} : { expiresAt: new Date(now + Number(ends) * DAY_MS).toISOString() }),
-    ...(ids.length ? { workflowIds: ids } : {}),
-    ...(scope.length ? { workflowScope: scope } : {}),
-    ...(walletIds.length ? { walletIds } : {}),
+    ...limitsOf(limits),
   }
 }

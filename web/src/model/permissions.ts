@@ -24,14 +24,19 @@ export function mayGive(me: { permissions: string[] } | undefined, name: string)
   return may(me as Parameters<typeof may>[0], name)
 }
 
-/** Ids, and folders and tags as `placesOf` names them, as the body of a request has them. */
-export function limitsOf(workflowIds: string[], walletIds: string[]) {
+/** What somebody is limited to; nothing: all. `workflowIds`: also folders and tags, as `placesOf` names them. */
+export type Limited = { workflowIds: string[]; walletIds: string[]; connectorIds: string[] }
+export const NO_LIMITS: Limited = { workflowIds: [], walletIds: [], connectorIds: [] }
+
+/** As the body of a request has them. */
+export function limitsOf({ workflowIds, walletIds, connectorIds }: Limited) {
   const ids = workflowIds.filter((one) => !one.includes(':'))
   const workflowScope = workflowIds.filter((one) => one.includes(':'))
   return {
     ...(ids.length ? { workflowIds: ids } : {}),
     ...(workflowScope.length ? { workflowScope } : {}),
     ...(walletIds.length ? { walletIds } : {}),
+    ...(connectorIds.length ? { connectorIds } : {}),
   }
 }
 

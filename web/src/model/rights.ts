@@ -8,9 +8,9 @@ export function may(me: Pick<Schemas['MeAnswer'], 'permissions'> | undefined, pe
   return [permission, INCLUDED[permission] ?? permission, 'admin'].some((one) => has.includes(one))
 }
 
-/** Whether somebody is limited to no workflows or wallets: what reaches beyond any limit is for them alone. */
-export const isWhole = (me: Pick<Schemas['MeAnswer'], 'workflowIds' | 'walletIds'> | undefined) =>
-  Boolean(me && !me.workflowIds && !me.walletIds)
+/** Whether somebody has no limits: what reaches beyond any limit is for them alone. */
+export const isWhole = (me: Pick<Schemas['MeAnswer'], 'workflowIds' | 'walletIds' | 'connectorIds'> | undefined) =>
+  Boolean(me && !me.workflowIds && !me.walletIds && !me.connectorIds)
 
 type Rail = { needs?: string; whole?: true }
 /** Whether a page would have anything to show. */

@@ -4,7 +4,7 @@ import { IconPlus } from '@tabler/icons-react'
 import { useState } from 'react'
 import { useLocation } from 'wouter'
 import type { Schemas } from '../api/client'
-import { useList } from '../api/queries'
+import { useList, useMe } from '../api/queries'
 import NewConnector from '../forms/NewConnector'
 import { Badge } from '../parts/Badges'
 import { Page } from '../parts/Page'
@@ -40,14 +40,17 @@ const columns: Column<Connector>[] = [
 export default function Connectors() {
   const [, go] = useLocation()
   const [makes, setMakes] = useState(false)
+  const me = useMe().data
   const found = useList('/v1/connectors')
   return (
     <Page
       title={words.nav.connectors}
       actions={
-        <Button leftSection={<IconPlus size={16} />} onClick={() => setMakes(true)}>
-          {said.create}
-        </Button>
+        !me?.connectorIds && (
+          <Button leftSection={<IconPlus size={16} />} onClick={() => setMakes(true)}>
+            {said.create}
+          </Button>
+        )
       }
     >
       <Table

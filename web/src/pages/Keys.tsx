@@ -108,6 +108,7 @@ function Detail({ one }: { one: Key }) {
           [said.permissions, one.permissions.join(', ')],
           [said.workflows, one.workflowIds ? one.workflowIds.join(', ') : said.all],
           [said.wallets, one.walletIds ? one.walletIds.join(', ') : said.all],
+          [said.connectors, one.connectorIds ? one.connectorIds.join(', ') : said.all],
           [said.madeBy, one.createdBy],
           [said.revoked, one.revokedAt && <Time at={one.revokedAt} />],
         ]}

@@ -5,7 +5,7 @@ import { post, type Schemas } from '../api/client'
 import { refresh } from '../api/queries'
 import { FormDialog } from '../forms/FormDialog'
 import { Limits } from '../keys/Limits'
-import { limitsOf } from '../model/permissions'
+import { limitsOf, NO_LIMITS } from '../model/permissions'
 import { Copied } from '../parts/Section'
 import { bodyOfRights, ChooseRole, type Rights } from '../roles/ChooseRole'
 import { words } from '../words'
@@ -15,11 +15,9 @@ export function Invite({ close, done }: { close: () => void; done: (url: string)
   const [name, setName] = useState('')
   const [email, setEmail] = useState('')
   const [rights, setRights] = useState<Rights>({ role: 'viewer', permissions: [] })
-  const [workflowIds, setWorkflowIds] = useState<string[]>([])
-  const [walletIds, setWalletIds] = useState<string[]>([])
+  const [limits, setLimits] = useState(NO_LIMITS)
   const invite = async () => {
-    const limits = limitsOf(workflowIds, walletIds)
-    const body = { name: name.trim(), email: email.trim(), ...bodyOfRights(rights), ...limits }
+    const body = { name: name.trim(), email: email.trim(), ...bodyOfRights(rights), ...limitsOf(limits) }
     const made = await post('/v1/people', {}, body as Schemas['InvitePerson'])
     await refresh('/v1/people')
     done(made.url)
@@ -41,7 +39,7 @@ export function Invite({ close, done }: { close: () => void; done: (url: string)
         onChange={(event) => setEmail(event.currentTarget.value)}
       />
       <ChooseRole label={said.may} rights={rights} set={setRights} />
-      <Limits {...{ workflowIds, setWorkflowIds, walletIds, setWalletIds }} />
+      <Limits limits={limits} set={setLimits} />
     </FormDialog>
   )
 }

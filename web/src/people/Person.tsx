@@ -68,6 +68,7 @@ function Shown({ one }: { one: Detail }) {
             ],
             [said.workflows, (one.workflowScope ?? one.workflowIds)?.join(', ')],
             [said.wallets, one.walletIds?.join(', ')],
+            [said.connectors, one.connectorIds?.join(', ')],
             [said.approves, <Copied key="key" text={one.keyId} whole />],
             [said.invitedBy, nameOf(one.invitedBy)],
             [said.joined, one.joinedAt && <Time at={one.joinedAt} />],

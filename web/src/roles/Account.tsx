@@ -21,6 +21,12 @@ type Key = Schemas['KeyAnswer']
 type Asked = 'change' | 'key' | 'disable' | 'delete' | null
 const SOON_MS = 14 * 86_400_000
 
+const reachOf = (one: Row) => [
+  ...(one.workflowScope ?? one.workflowIds ?? []),
+  ...(one.walletIds ?? []),
+  ...(one.connectorIds ?? []),
+]
+
 type Props = { one: Row; isManager: boolean; show: (secret: string) => void }
 
 export function Account({ one, isManager, show }: Props) {
@@ -69,7 +75,7 @@ export function Account({ one, isManager, show }: Props) {
                 told(one.permissions)
               ),
             ],
-            [said.scope, [...(one.workflowScope ?? one.workflowIds ?? []), ...(one.walletIds ?? [])].join(', ')],
+            [said.scope, reachOf(one).join(', ')],
             [
               said.owner,
               owner ? (

@@ -5,7 +5,7 @@ import { patch, post, type Schemas } from '../api/client'
 import { refresh, useEveryOne } from '../api/queries'
 import { FormDialog } from '../forms/FormDialog'
 import { Limits } from '../keys/Limits'
-import { limitsOf } from '../model/permissions'
+import { limitsOf, NO_LIMITS } from '../model/permissions'
 import { accounts as said } from '../words.roles'
 import { bodyOfRights, ChooseRole, type Rights } from './ChooseRole'
 
@@ -47,11 +47,10 @@ export function NewAccount({ close }: { close: () => void }) {
   const [description, setDescription] = useState('')
   const [rights, setRights] = useState<Rights>({ role: 'viewer', permissions: [] })
   const [ownerId, setOwnerId] = useState<string | null>(null)
-  const [workflowIds, setWorkflowIds] = useState<string[]>([])
-  const [walletIds, setWalletIds] = useState<string[]>([])
+  const [limits, setLimits] = useState(NO_LIMITS)
   const make = async () => {
     const about = { ...(description.trim() && { description: description.trim() }), ...(ownerId && { ownerId }) }
-    const body = { name: name.trim(), ...about, ...bodyOfRights(rights), ...limitsOf(workflowIds, walletIds) }
+    const body = { name: name.trim(), ...about, ...bodyOfRights(rights), ...limitsOf(limits) }
     await post('/v1/service-accounts', {}, body as Schemas['CreateServiceAccount'])
     await refreshAccounts()
   }
@@ -60,7 +59,7 @@ export function NewAccount({ close }: { close: () => void }) {
       <Text label={said.name} value={name} set={setName} required />
       <Text label={said.description} value={description} set={setDescription} />
       <ChooseRole label={said.may} rights={rights} set={setRights} leaveOut={FOR_PEOPLE} />
-      <Limits {...{ workflowIds, setWorkflowIds, walletIds, setWalletIds }} />
+      <Limits limits={limits} set={setLimits} />
       <Owner id={ownerId} set={setOwnerId} />
       <p className="quiet">{said.refused}</p>
     </FormDialog>

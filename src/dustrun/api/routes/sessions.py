@@ -88,6 +88,9 @@ class MeAnswer(Answer):
     wallet_ids: Annotated[list[str] | None, From(lambda one: one[0].wallet_ids), STORED] = Field(
         description="The wallets that the key is limited to; null: all."
     )
+    connector_ids: Annotated[list[str] | None, From(lambda one: one[0].connector_ids), STORED] = Field(
+        description="The connectors that the key is limited to; null: all."
+    )
     is_session: Annotated[bool, From(lambda one: one[2])] = Field(
         description="Whether a browser's session stands for the key."
     )

@@ -22,7 +22,7 @@ _REQUESTS = ["at", "key", "method", "route", "status", "request"]
 
 def _row(key: dict[str, Any]) -> list[Any]:
     workflows = key.get("workflowScope") or key.get("workflowIds") or ()
-    limits = [*workflows, *(key.get("walletIds") or ())]
+    limits = [*workflows, *(key.get("walletIds") or ()), *(key.get("connectorIds") or ())]
     return [
         key["id"],
         key["name"],
@@ -70,6 +70,9 @@ def create(
     wallet: Annotated[
         list[str] | None, typer.Option("--wallet", help="Limit the key to this wallet, by id; repeatable.")
     ] = None,
+    connector: Annotated[
+        list[str] | None, typer.Option("--connector", help="Limit the key to this connector, by id; repeatable.")
+    ] = None,
     account: Annotated[
         str | None, typer.Option("--service-account", help="Make it a key of this service account, svc_…, instead.")
     ] = None,
@@ -85,6 +88,7 @@ def create(
     client = client_of(server, key)
     body: dict[str, Any] = {"name": name, "description": description, "scope": scope, "expiresAt": expires}
     body |= {"serviceAccountId": account, "permissions": permission or None, "walletIds": wallet or None}
+    body["connectorIds"] = connector or None
     body["workflowIds"] = [workflow_id(client, named) for named in workflow] if workflow else None
     body["workflowScope"] = [*(f"folder:{one}" for one in folder or ()), *(f"tag:{one}" for one in tag or ())] or None
     made = client.post("/v1/api-keys", {field: value for field, value in body.items() if value is not None})

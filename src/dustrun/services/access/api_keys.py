@@ -7,7 +7,7 @@ import contextvars
 import hmac
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from dustrun.storage.access import keys as rows
 from dustrun.storage.access import organizations, people
 from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.access.organizations import OrganizationRow
+from dustrun.storage.data import connectors
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -82,15 +83,20 @@ def ids_of(text: str | None) -> list[str] | None:
 
 def principal_of(row: KeyRow) -> Principal:
     """The principal of a stored key."""
-    workflow_ids, wallet_ids = ids_of(row.workflow_ids), ids_of(row.wallet_ids)
     return Principal(
         row.id,
         row.org_id,
         frozenset(permissions_of(row)),
-        None if workflow_ids is None else frozenset(workflow_ids),
-        None if wallet_ids is None else frozenset(wallet_ids),
+        _limit(row.workflow_ids),
+        _limit(row.wallet_ids),
         row.expires_at,
+        connector_ids=_limit(row.connector_ids),
     )
+
+
+def _limit(text: str | None) -> frozenset[str] | None:
+    found = ids_of(text)
+    return None if found is None else frozenset(found)
 
 
 def make_key(
@@ -107,6 +113,7 @@ def make_key(
     person_id: str | None = None,
     workflow_scope: str | None = None,
     service_account_id: str | None = None,
+    connector_ids: Sequence[str] | None = None,
 ) -> NewKey:
     """Creates a key without storing it."""
     secret = secret or ids.new_secret("sk")
@@ -125,6 +132,7 @@ def make_key(
         person_id=person_id,
         workflow_scope=workflow_scope,
         service_account_id=service_account_id,
+        connector_ids=_ids_text(connector_ids),
     )
     return NewKey(row, secret)
 
@@ -225,19 +233,21 @@ class Keys:
         workflow_ids: Sequence[str] | None = None,
         workflow_scope: Sequence[str] | None = None,
         wallet_ids: Sequence[str] | None = None,
+        connector_ids: Sequence[str] | None = None,
     ) -> NewKey:
         """Creates a key with no more rights and no later expiry than the caller's own, whose limits it inherits.
 
-        Raises `Forbidden`, or `Invalid` for a workflow or wallet that the caller does not have."""
+        Raises `Forbidden`, or `Invalid` for a workflow, wallet or connector that the caller does not have."""
         principal.need_presence("create a key")
         check_grant(principal, permissions)
         wallet_ids = _within("walletIds", principal.wallet_ids, wallet_ids)
+        connector_ids = _within("connectorIds", principal.connector_ids, connector_ids)
 
         def unit(tx: Tx) -> NewKey:
             maker = good_maker(tx, principal)
             ends = end_within(maker, expires_at)
             named, scope = limits_of_new(tx, principal, maker, workflow_ids, workflow_scope)
-            check_there(tx, principal.org_id, workflow_ids or (), wallet_ids or ())
+            check_there(tx, principal.org_id, workflow_ids, wallet_ids, connector_ids)
             new = make_key(
                 principal.org_id,
                 name,
@@ -250,9 +260,11 @@ class Keys:
                 person_id=maker.person_id,
                 workflow_scope=scope,
                 service_account_id=maker.service_account_id,
+                connector_ids=connector_ids,
             )
             rows.insert(tx, new.row)
             given = {"workflowIds": named, "workflowScope": ids_of(scope), "walletIds": wallet_ids}
+            given |= {"connectorIds": connector_ids}
             limits = {field: value for field, value in given.items() if value is not None}
             audit.record(tx, principal, "key.create", new.row.id, name=name, permissions=sorted(permissions), **limits)
             return new
@@ -502,17 +514,24 @@ def reckon_reach(tx: Tx, principal: Principal) -> list[KeyRow]:
     return moved
 
 
-def check_there(tx: Tx, org_id: str, workflow_ids: Sequence[str], wallet_ids: Sequence[str]) -> None:
-    """Raises `Invalid` unless the organisation has these workflows and wallets."""
+def check_there(
+    tx: Tx,
+    org_id: str,
+    workflow_ids: Sequence[str] | None,
+    wallet_ids: Sequence[str] | None,
+    connector_ids: Sequence[str] | None,
+) -> None:
+    """Raises `Invalid` unless the organisation has these workflows, wallets and connectors."""
+    finds: tuple[tuple[str, Sequence[str] | None, Callable[[Tx, str, str], object | None]], ...] = (
+        ("workflow", workflow_ids, workflows.find),
+        ("wallet", wallet_ids, wallets.find),
+        ("connector", connector_ids, connectors.find),
+    )
     problems = [
-        Problem(f"workflowIds[{index}]", f'there is no workflow "{workflow_id}"')
-        for index, workflow_id in enumerate(workflow_ids)
-        if workflows.find(tx, org_id, workflow_id) is None
-    ]
-    problems += [
-        Problem(f"walletIds[{index}]", f'there is no wallet "{wallet_id}"')
-        for index, wallet_id in enumerate(wallet_ids)
-        if wallets.find(tx, org_id, wallet_id) is None
+        Problem(f"{kind}Ids[{index}]", f'there is no {kind} "{name}"')
+        for kind, names, find in finds
+        for index, name in enumerate(names or ())
+        if find(tx, org_id, name) is None
     ]
     if problems:
         raise Invalid("The request body is not valid.", details=problems)
@@ -520,8 +539,7 @@ def check_there(tx: Tx, org_id: str, workflow_ids: Sequence[str], wallet_ids: Se
 
 def _administers(row: KeyRow) -> bool:
     """Whether the key is a full administrator: permission `admin`, no expiry, no limits."""
-    unlimited = row.workflow_ids is None and row.wallet_ids is None and row.expires_at is None
-    return unlimited and "admin" in permissions_of(row)
+    return not principal_of(row).is_limited and row.expires_at is None and "admin" in permissions_of(row)
 
 
 def _check_admin_stays(tx: Tx, org_id: str, revoked: Sequence[KeyRow]) -> None:

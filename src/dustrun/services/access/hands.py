@@ -8,7 +8,7 @@ from dustrun import clock
 from dustrun.core.values import exact_json
 from dustrun.errors import Forbidden
 from dustrun.records import dataclass
-from dustrun.services.access.api_keys import permissions_of
+from dustrun.services.access.api_keys import permissions_of, principal_of
 from dustrun.services.access.principal import ALL_WALLETS, Principal
 from dustrun.storage.access import hands as rows
 from dustrun.storage.access import keys as key_rows
@@ -69,8 +69,9 @@ def need_person(tx: Tx, principal: Principal, doing: str) -> None:
 
 
 def administers(row: KeyRow) -> bool:
-    """Whether a key administers its organisation. One that is limited to some workflows or wallets does not."""
-    return row.workflow_ids is None and row.wallet_ids is None and "admin" in permissions_of(row)
+    """Whether a key administers its organisation. One that is limited to some workflows, wallets or connectors does
+    not."""
+    return not principal_of(row).is_limited and "admin" in permissions_of(row)
 
 
 @dataclass(frozen=True, slots=True)

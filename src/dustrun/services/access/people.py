@@ -135,6 +135,7 @@ class People:
         workflow_ids: Sequence[str] | None,
         wallet_ids: Sequence[str] | None,
         workflow_scope: Sequence[str] | None = None,
+        connector_ids: Sequence[str] | None = None,
     ) -> Invited:
         """Makes a person with no more rights than the caller, and a link that signs them in; raises `Conflict` if the
         organisation has one with this address. `role`: whose permissions they get."""
@@ -148,11 +149,12 @@ class People:
                     f'There is a person with the e-mail address "{address}". Make them a link, or make them active.',
                     code=Code.PERSON_EMAIL_TAKEN,
                 )
-            check_there(tx, principal.org_id, workflow_ids or (), wallet_ids or ())
+            check_there(tx, principal.org_id, workflow_ids, wallet_ids, connector_ids)
             rights = permissions if role is None else _rights_of(tx, principal, role)
             person_id = ids.new_id("per")
-            limits = limits_of_new(tx, principal, good_maker(tx, principal), workflow_ids, workflow_scope)
-            home = _make_home(tx, principal, person_id, name, rights, limits, wallet_ids)
+            named, scope = limits_of_new(tx, principal, good_maker(tx, principal), workflow_ids, workflow_scope)
+            limits = _HomeLimits(named, scope, wallet_ids, connector_ids)
+            home = _make_home(tx, principal, person_id, name, rights, limits)
             row = PersonRow(
                 id=person_id,
                 org_id=principal.org_id,
@@ -279,6 +281,16 @@ class People:
         return PersonLink(f"{self._base_url}/#signin={token}", expires_at)
 
 
+@dataclass(frozen=True, slots=True)
+class _HomeLimits:
+    """What a person can access. `workflow_scope`: what the workflows follow from, as it is stored."""
+
+    workflow_ids: Sequence[str] | None
+    workflow_scope: str | None
+    wallet_ids: Sequence[str] | None
+    connector_ids: Sequence[str] | None
+
+
 def _check_manager(principal: Principal, doing: str) -> None:
     principal.need_no_limits(doing)
     principal.need_presence(doing)
@@ -303,21 +315,20 @@ def _make_home(
     person_id: str,
     name: str,
     permissions: Sequence[str],
-    limits: tuple[Sequence[str] | None, str | None],
-    wallet_ids: Sequence[str] | None,
+    limits: _HomeLimits,
 ) -> KeyRow:
-    """The key that a person's sessions stand for; its secret is forgotten here. `limits`: its workflows, and the scope
-    that they follow from."""
+    """The key that a person's sessions stand for; its secret is forgotten here."""
     home = make_key(
         principal.org_id,
         name,
         permissions,
         expires_at=end_within(good_maker(tx, principal), None),
-        workflow_ids=limits[0],
-        wallet_ids=wallet_ids,
+        workflow_ids=limits.workflow_ids,
+        wallet_ids=limits.wallet_ids,
+        connector_ids=limits.connector_ids,
         created_by=principal.key_id,
         person_id=person_id,
-        workflow_scope=limits[1],
+        workflow_scope=limits.workflow_scope,
     ).row
     key_rows.insert(tx, home)
     return home
@@ -333,8 +344,9 @@ def _home_after(tx: Tx, principal: Principal, person: Person, given: Given) -> K
         return home
     permissions = given.permissions or permissions_of(home)
     check_grant(principal, permissions)
-    name, limits = given.name or person.row.name, (scoped_ids(tx, home), home.workflow_scope)
-    return _make_home(tx, principal, person.row.id, name, permissions, limits, ids_of(home.wallet_ids))
+    kept = map(ids_of, (home.wallet_ids, home.connector_ids))
+    limits = _HomeLimits(scoped_ids(tx, home), home.workflow_scope, *kept)
+    return _make_home(tx, principal, person.row.id, given.name or person.row.name, permissions, limits)
 
 
 def _with_rights(tx: Tx, principal: Principal, given: Given) -> Given:

@@ -58,8 +58,8 @@ ALL_WALLETS = "*"
 class Principal:
     """The authenticated caller. The permission `admin` includes all others within the organisation.
 
-    `workflow_ids` and `wallet_ids` limit what the key can access; None means no limit. `expires_at` is in
-    milliseconds."""
+    `workflow_ids`, `wallet_ids` and `connector_ids` limit what the key can access; None means no limit. `expires_at` is
+    in milliseconds."""
 
     key_id: str
     org_id: str
@@ -73,6 +73,7 @@ class Principal:
     """The hash of that session's id."""
     is_fresh: bool = False
     """Whether that is a person's, who has just signed in: with a passkey, if they have any."""
+    connector_ids: frozenset[str] | None = None
 
     def may(self, permission: str) -> bool:
         """Whether the caller has the permission."""
@@ -123,7 +124,7 @@ class Principal:
     @property
     def reach(self) -> str:
         """The key's rights as text: equal for keys with equal rights."""
-        named = (self.permissions, self.workflow_ids, self.wallet_ids)
+        named = (self.permissions, self.workflow_ids, self.wallet_ids, self.connector_ids)
         return repr([None if names is None else sorted(names) for names in named])
 
     @property
@@ -151,22 +152,32 @@ class Principal:
             raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
 
     def is_within(self, other: Principal) -> bool:
-        """Whether these rights are no wider than another's: permissions, workflows and wallets."""
+        """Whether these rights are no wider than another's: permissions, workflows, wallets and connectors."""
         return (
             all(map(other.may, self.permissions))
             and not (other.only_simulates and self.runs_beyond_simulations)
             and _is_narrower(self.workflow_ids, other.workflow_ids)
             and _is_narrower(self.wallet_ids, other.wallet_ids)
+            and _is_narrower(self.connector_ids, other.connector_ids)
         )
 
     @property
     def is_limited(self) -> bool:
-        """Whether the key is limited to some workflows or wallets."""
-        return self.workflow_ids is not None or self.wallet_ids is not None
+        """Whether the key is limited to some workflows, wallets or connectors."""
+        return any(ids is not None for ids in (self.workflow_ids, self.wallet_ids, self.connector_ids))
 
     def may_use_wallet(self, wallet_id: str) -> bool:
         """Whether the key can access a wallet."""
         return self.wallet_ids is None or wallet_id in self.wallet_ids
+
+    def may_use_connector(self, connector_id: str) -> bool:
+        """Whether the key can access a connector."""
+        return self.connector_ids is None or connector_id in self.connector_ids
+
+    def need_every_connector(self, doing: str) -> None:
+        """Raises `Forbidden` if the key is limited to some connectors; `doing` completes "it cannot …"."""
+        if self.connector_ids is not None:
+            raise Forbidden(f"The key is limited to some connectors (connectorIds); it cannot {doing}.")
 
     def need_every_wallet(self, doing: str) -> None:
         """Raises `Forbidden` if the key is limited to some wallets; `doing` completes "it cannot …"."""
@@ -179,9 +190,10 @@ class Principal:
             raise Forbidden(f"The key is limited to some workflows (workflowIds); it cannot {doing}.")
 
     def need_no_limits(self, doing: str) -> None:
-        """Raises `Forbidden` if the key is limited to some workflows or wallets."""
+        """Raises `Forbidden` if the key is limited to some workflows, wallets or connectors."""
         self.need_every_workflow(doing)
         self.need_every_wallet(doing)
+        self.need_every_connector(doing)
 
 
 def _is_narrower(ids: frozenset[str] | None, than: frozenset[str] | None) -> bool:

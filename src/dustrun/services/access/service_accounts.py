@@ -96,6 +96,7 @@ class Limits:
     workflow_ids: Sequence[str] | None = None
     workflow_scope: Sequence[str] | None = None
     wallet_ids: Sequence[str] | None = None
+    connector_ids: Sequence[str] | None = None
 
 
 class ServiceAccounts:
@@ -112,7 +113,7 @@ class ServiceAccounts:
         _check_manager(principal)
 
         def unit(tx: Tx) -> Account:
-            check_there(tx, principal.org_id, limits.workflow_ids or (), limits.wallet_ids or ())
+            check_there(tx, principal.org_id, limits.workflow_ids, limits.wallet_ids, limits.connector_ids)
             permissions = _rights(tx, principal, given)
             maker, now = good_maker(tx, principal), clock.now_ms()
             name = given.name or ""
@@ -127,6 +128,7 @@ class ServiceAccounts:
                 workflow_ids=_ids_text(limits.workflow_ids),
                 workflow_scope=_ids_text(limits.workflow_scope),
                 wallet_ids=_ids_text(limits.wallet_ids),
+                connector_ids=_ids_text(limits.connector_ids),
                 owner_id=_owner(tx, principal, given.owner_id) if given.owner_id else maker.person_id,
                 created_by=principal.key_id,
                 created_at=now,
@@ -135,7 +137,8 @@ class ServiceAccounts:
             rows.insert(tx, row)
             said: dict[str, Any] = {"name": name, "role": row.role, "owner": row.owner_id, "permissions": permissions}
             said |= {"workflowIds": limits.workflow_ids, "workflowScope": limits.workflow_scope}
-            _record(tx, principal, "create", row, said | {"walletIds": limits.wallet_ids})
+            said |= {"walletIds": limits.wallet_ids, "connectorIds": limits.connector_ids}
+            _record(tx, principal, "create", row, said)
             return _account(tx, row)
 
         return await idempotency.write(self._writer, unit)
@@ -214,7 +217,7 @@ class ServiceAccounts:
 
         def unit(tx: Tx) -> NewKey:
             row = _get(tx, principal, account_id)
-            limits = Limits(*map(ids_of, (row.workflow_ids, row.workflow_scope, row.wallet_ids)))
+            limits = _limits_of(row)
             end = _end(good_maker(tx, principal), expires_at, LIFE_MS)
             return _add_key(tx, principal, row, name, description, exact_json.loads(row.permissions), limits, end)
 
@@ -239,7 +242,7 @@ class ServiceAccounts:
             row, now = _get(tx, principal, old.service_account_id), clock.now_ms()
             ends_at = old.expires_at or now
             end = _end(good_maker(tx, principal), expires_at, max(ends_at - old.created_at, DAY_MS))
-            limits = Limits(*map(ids_of, (old.workflow_ids, old.workflow_scope, old.wallet_ids)))
+            limits = _limits_of(old)
             if limits.workflow_scope is not None:  # its workflows follow from it
                 limits = replace(limits, workflow_ids=None)
             new = _add_key(tx, principal, row, old.name, old.description, permissions_of(old), limits, end)
@@ -274,6 +277,10 @@ class ServiceAccounts:
 def _check_manager(principal: Principal) -> None:
     principal.need_no_limits(_DOING)
     principal.need_presence(_DOING)
+
+
+def _limits_of(row: AccountRow | KeyRow) -> Limits:
+    return Limits(*map(ids_of, (row.workflow_ids, row.workflow_scope, row.wallet_ids, row.connector_ids)))
 
 
 def _unknown(account_id: str) -> NotFound:
@@ -311,6 +318,7 @@ def _add_key(
         workflow_ids=named,
         workflow_scope=scope,
         wallet_ids=limits.wallet_ids,
+        connector_ids=limits.connector_ids,
         created_by=principal.key_id,
         service_account_id=row.id,
     )

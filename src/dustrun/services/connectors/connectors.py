@@ -94,6 +94,7 @@ class Connectors:
 
     async def create(self, principal: Principal, new: NewConnector) -> ConnectorRow:
         """Creates a connector; raises `Invalid` with every problem by field."""
+        principal.need_every_connector("make another")
         type_ = self._type(new.type)
         data = _data(type_, new.data)
         _refuse_short(type_, new.data)
@@ -133,8 +134,8 @@ class Connectors:
         return await self._database.read(lambda tx: _get(tx, principal, connector_id))
 
     async def list_page(self, principal: Principal, type_: str | None, paging: Paging) -> Page[ConnectorRow]:
-        """Lists the organisation's connectors, newest first; to a limited key those that no workflow beyond its limits
-        uses."""
+        """Lists the organisation's connectors, newest first; to a limited key those that it is limited to, and that no
+        workflow beyond its limits uses."""
         found = await self._database.read(
             lambda tx: rows.list_page(
                 tx,
@@ -143,6 +144,7 @@ class Connectors:
                 limit=paging.peek,
                 offset=paging.offset,
                 own=principal.workflow_ids,
+                only=principal.connector_ids,
             )
         )
         return page_of(found, paging)
@@ -331,10 +333,18 @@ class Connectors:
         return known[name]
 
 
-def _get(tx: Tx, principal: Principal, connector_id: str) -> ConnectorRow:
+def find_seen(tx: Tx, principal: Principal, connector_id: str) -> ConnectorRow | None:
+    """A connector, if the caller may know of it: those beyond a key's limits, and those that workflows beyond its
+    limits use, do not exist for it."""
     row, own = rows.find(tx, principal.org_id, connector_id), principal.workflow_ids
-    if row is not None and own is not None and rows.is_used_by_others(tx, principal.org_id, row.id, own):
-        row = None
+    if row is None or not principal.may_use_connector(row.id):
+        return None
+    is_of_others = own is not None and rows.is_used_by_others(tx, principal.org_id, row.id, own)
+    return None if is_of_others else row
+
+
+def _get(tx: Tx, principal: Principal, connector_id: str) -> ConnectorRow:
+    row = find_seen(tx, principal, connector_id)
     if row is None:
         raise NotFound(f'There is no connector "{connector_id}".', code=Code.CONNECTOR_UNKNOWN)
     return row

@@ -66,7 +66,7 @@ class ReadHosts:
         if not any(kind == _CALL or self._urls_of(kind) for _, kind, _ in nodes):
             return
         spoken = spoken_hosts.get()
-        await self._database.read(lambda tx: self._check(tx, principal.org_id, nodes, spoken))
+        await self._database.read(lambda tx: self._check(tx, principal, nodes, spoken))
 
     async def check_look(self, principal: Principal, trigger_type: str, config: Mapping[str, Any]) -> None:
         """Raises `Refused` for a key that may start no real run, if a trial of a trigger would ask a host that nobody
@@ -77,7 +77,7 @@ class ReadHosts:
         spoken = spoken_hosts.get()
 
         def query(tx: Tx) -> None:
-            rules = [*self._named, *_spoken(spoken), *_of_connectors(tx, principal.org_id)]
+            rules = [*self._named, *_spoken(spoken), *_of_connectors(tx, principal)]
             for field in sorted(fields):
                 place = _Place(trigger_type, f"config.{field}")
                 self._check_url(tx, principal.org_id, place, config.get(field), rules)
@@ -88,8 +88,8 @@ class ReadHosts:
         spec = self._specs.get(kind)
         return spec.url_fields if spec is not None and spec.kind == "action" else frozenset()
 
-    def _check(self, tx: Tx, org_id: str, nodes: list[Node], spoken: tuple[str, ...]) -> None:
-        rules = [*self._named, *_spoken(spoken), *_of_connectors(tx, org_id)]
+    def _check(self, tx: Tx, principal: Principal, nodes: list[Node], spoken: tuple[str, ...]) -> None:
+        org_id, rules = principal.org_id, [*self._named, *_spoken(spoken), *_of_connectors(tx, principal)]
         seen: set[str] = set()
         waiting: list[list[Node]] = [nodes]
         while waiting:
@@ -175,8 +175,9 @@ def _parts(name: str, node: Mapping[str, Any]) -> Iterator[Node]:
         yield f"{name}.{place}", str(tool.get("type")), {**given, _HOSTS: tool.get("hosts")}
 
 
-def _of_connectors(tx: Tx, org_id: str) -> Iterator[HostRule]:
-    for row in connectors.list_page(tx, org_id, type_=None, limit=1_000, offset=0, own=None):
+def _of_connectors(tx: Tx, principal: Principal) -> Iterator[HostRule]:
+    reached = principal.connector_ids
+    for row in connectors.list_page(tx, principal.org_id, type_=None, limit=1_000, offset=0, only=reached):
         yield from (parse_rule(entry) for entry in loads_own(row.allowed_hosts))
 
 

@@ -8,7 +8,7 @@
 | 4 | `WorkflowCache.find`, `check_snapshot` | an unknown workflow, an archived one |
 | 5 | `find_version`, `check_inline` | an unknown version; an inline definition without a manual trigger |
 | 6 | `CompiledWorkflow.runnable` | a definition with problems |
-| 7 | `StartGuard.check_program` | hosts that nobody has named, for keys that only simulate; wallets beyond the key's |
+| 7 | `StartGuard.check_program` | hosts that nobody has named; connectors and wallets beyond the key's |
 | 8 | `StartGuard.admit`, `admit_unsaved`, `admit_retry` | what is not accepted, or not rehearsed (`spend_gate.py`) |
 | 9 | `trigger_of`, `accept` | an unknown trigger, a payload against its schema |
 | 10 | `concurrency_key_of` | a payload from which the workflow's concurrency key cannot be computed |
@@ -153,8 +153,10 @@ class StartGuard:
             check_snapshot(snapshot)
 
     async def check_program(self, principal: Principal, program: Program, *, is_simulated: bool) -> None:
-        """Raises `Refused` for a host that the key may not read from, and `Forbidden` for a wallet that it may not
-        spend from."""
+        """Raises `Refused` for a host that the key may not read from, and `Forbidden` for a connector that it may not
+        use, and for a wallet that it may not spend from."""
+        if principal.connector_ids is not None:
+            check_connectors(principal, program)
         if self._read_hosts is not None:
             await self._read_hosts.check(principal, program.definition)
         if program.wallets and not is_simulated:
@@ -231,6 +233,14 @@ def check_spending(tx: Tx, principal: Principal, program: Program) -> None:
         known = wallet_id or rows.find_default_wallet(tx, principal.org_id)
         if known is not None and not principal.may_use_wallet(known):
             raise Forbidden(f'The key is limited to some wallets (walletIds); it may not spend from "{known}".')
+
+
+def check_connectors(principal: Principal, program: Program) -> None:
+    """Raises `Forbidden` unless the caller may use every connector that the program names, in whatever mode."""
+    beyond = sorted(name for name in program.connectors if not principal.may_use_connector(name))
+    if beyond:
+        names = ", ".join(f'"{name}"' for name in beyond)
+        raise Forbidden(f"The key is limited to some connectors (connectorIds); it may not use {names}.")
 
 
 # The trigger and its payload.

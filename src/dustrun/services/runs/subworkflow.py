@@ -120,13 +120,15 @@ class CalledRuns:
 
 
 def _caller_of(tx: Tx, parent: RunFacts, snapshot: WorkflowSnapshot, program: Program) -> str:
-    """The id of the key that started the calling run; raises `Refused` unless the key may use the called workflow and
-    the wallets that it spends from."""
+    """The id of the key that started the calling run; raises `Refused` unless the key may use the called workflow, its
+    connectors, and the wallets that it spends from."""
     by = rows.get(tx, parent.pk).triggered_by
     key = key_rows.find(tx, parent.org_id, by)
     principal = principal_of(key) if key is not None else None
     if principal is not None and not principal.may_use_workflow(snapshot.id):
         raise Refused(f'The key "{by}" that started this run is limited to workflows without "{snapshot.id}".')
+    if principal is not None:
+        _need_connectors(principal, program)
     if parent.mode is not Mode.SIMULATE and program.wallets:
         if principal is None:
             raise Refused(f'The key "{by}" that started this run no longer exists; nothing is spent in its name.')
@@ -135,6 +137,13 @@ def _caller_of(tx: Tx, parent: RunFacts, snapshot: WorkflowSnapshot, program: Pr
         except Forbidden as error:
             raise Refused(f'The key "{by}" that started this run may not spend: {error.message}') from error
     return by
+
+
+def _need_connectors(principal: Principal, program: Program) -> None:
+    try:
+        may_start.check_connectors(principal, program)
+    except Forbidden as error:
+        raise Refused(f'The key "{principal.key_id}" that started this run may not: {error.message}') from error
 
 
 def _child_id(parent: RunFacts, call: ChildCall) -> str:

@@ -27,6 +27,7 @@ from dustrun.services.triggers.pausing import KEY_REVOKED
 from dustrun.services.triggers.subscriptions import CHAIN, CONNECTOR, principal_text
 from dustrun.services.triggers.table_changes import cursor_of_now
 from dustrun.services.workflows.checks import named_recipients
+from dustrun.services.workflows.checks.limited_keys import need_connectors_within
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.sources import covers
 from dustrun.services.workflows.spend_gate import SpendGate
@@ -220,6 +221,7 @@ class Arming:
             self._need_spending_of_triggers(tx, principal, after)
         if before.status != "active" and after.status == "active":
             self._need_spending_to_go_on(tx, principal, before, after)
+            self._need_connectors(tx, principal, after)
         if (before.status, before.live_version) == (after.status, after.live_version):
             return
         wanted = {(node.node_id, node.type): node for node in self._nodes(tx, after)}
@@ -246,6 +248,12 @@ class Arming:
     def committed(self, workflow_id: str) -> None:
         """The change is on disk."""
         self.on_changed(workflow_id)
+
+    def _need_connectors(self, tx: Tx, principal: Principal, row: WorkflowRow) -> None:
+        """Raises `Invalid` unless the caller, who lets the live version's triggers fire, can access its connectors."""
+        live = None if row.live_version is None else versions.find(tx, row.id, row.live_version)
+        if live is not None:
+            need_connectors_within(principal, live.definition)
 
     def need_spending(self, tx: Tx, principal: Principal, row: WorkflowRow) -> None:
         """Raises `Forbidden` unless the caller may spend from every wallet that the live version can reach: its

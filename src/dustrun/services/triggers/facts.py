@@ -12,7 +12,7 @@ from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.errors import Refused
 from dustrun.sdk.trigger import Fact, FactKind, FailingTrigger
 from dustrun.services.access.principal import Principal
-from dustrun.storage.data import connectors
+from dustrun.services.connectors.connectors import find_seen
 from dustrun.storage.db import facts as numbered
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.facts import ENDED, FactRow
@@ -177,10 +177,7 @@ class OwnFacts:
 
     def _of_connector(self, tx: Tx, row: FactRow, by: Principal) -> Fact | None:
         """A connector's fact, to keys that may see the connector; not to the workflow in whose run it happened."""
-        connector = connectors.find(tx, self._org_id, row.subject_id)
-        own = by.workflow_ids
-        if own is not None and connectors.is_used_by_others(tx, self._org_id, row.subject_id, own):
-            return None
+        connector = find_seen(tx, by, row.subject_id)
         run = None if row.run_pk is None else runs.find_by_pk(tx, row.run_pk)
         if connector is None or (run is not None and run.workflow_id == self._workflow_id is not None):
             return None

@@ -79,6 +79,7 @@ def principal_text(principal: Principal) -> str:
             "permissions": sorted(principal.permissions),
             "workflowIds": None if principal.workflow_ids is None else sorted(principal.workflow_ids),
             "walletIds": None if principal.wallet_ids is None else sorted(principal.wallet_ids),
+            "connectorIds": None if principal.connector_ids is None else sorted(principal.connector_ids),
         }
     )
 
@@ -98,6 +99,7 @@ def _principal(recorded: str, org_id: str) -> Principal:
         frozenset(found["permissions"]),
         _ids(found["workflowIds"]),
         _ids(found["walletIds"]),
+        connector_ids=_ids(found.get("connectorIds")),  # older ones were recorded when there was no such limit
     )
 
 

@@ -21,12 +21,12 @@ from dustrun.records import dataclass
 from dustrun.sdk.threads import run_beside, run_sized
 from dustrun.sdk.trigger import Finding, Trigger, TriggerContext
 from dustrun.services.access.principal import Principal
+from dustrun.services.connectors.connectors import find_seen
 from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.triggers.context import Contexts
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 from dustrun.services.workflows.workflows import Workflow, Workflows
-from dustrun.storage.data import connectors
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.triggers import events, subscriptions
@@ -296,11 +296,8 @@ class TriggerPreviews:
             return None
 
         def query(tx: Tx) -> str | None:
-            row, own = connectors.find(tx, principal.org_id, connector_id), principal.workflow_ids
-            if row is None:
-                return None
-            is_hidden = own is not None and connectors.is_used_by_others(tx, row.org_id, row.id, own)
-            return None if is_hidden else row.type
+            row = find_seen(tx, principal, connector_id)
+            return None if row is None else row.type
 
         type_ = await self._database.read(query)
         taken = self._catalog.specs()[trigger_type].connectors

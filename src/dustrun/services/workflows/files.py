@@ -27,6 +27,7 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.imports import imported_types
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows import calls, import_export
+from dustrun.services.workflows.checks.limited_keys import need_connectors_within
 from dustrun.services.workflows.import_export import NAMED, FileReference
 from dustrun.services.workflows.pins import Pin, Pins, pins_of, rename
 from dustrun.services.workflows.transitions import Changes, changed, decide_archive
@@ -59,7 +60,8 @@ def _may_see(principal: Principal, object_id: str) -> bool:
     if object_id.startswith("wal_"):
         return principal.may("wallet:read") and principal.may_use_wallet(object_id)
     if object_id.startswith("conn_"):  # a key limited to some workflows may not see those that others use
-        return principal.may("connector:read") and principal.workflow_ids is None
+        is_reached = principal.workflow_ids is None and principal.may_use_connector(object_id)
+        return principal.may("connector:read") and is_reached
     return principal.may_read_workflow(object_id)
 
 
@@ -124,7 +126,8 @@ def find_workflow(tx: Tx, principal: Principal, workflow_id: str) -> WorkflowRow
 def _candidates(tx: Tx, principal: Principal, one: FileReference, name: str, siblings: Mapping[str, str]) -> list[str]:
     org_id = principal.org_id
     if one.kind == "connector":
-        return named.list_connectors(tx, org_id, name, one.type or "")
+        found = named.list_connectors(tx, org_id, name, one.type or "")
+        return [one_id for one_id in found if principal.may_use_connector(one_id)]
     if one.kind == "wallet":
         return [found for found in named.list_wallets(tx, org_id, name) if principal.may_use_wallet(found)]
     if name.lower() in siblings:
@@ -332,6 +335,7 @@ class _Apply:
         for one in bound.values():
             with _of_file(one.file):
                 calls.need_callable(self._tx, self._principal, one.version)
+                need_connectors_within(self._principal, one.version.definition)
         digest = _digest([*changes, *pruned], [bound[file.path] for file in files])
         return AppliedFiles([*changes, *pruned], digest, dry_run)
 

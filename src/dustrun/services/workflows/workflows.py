@@ -38,7 +38,11 @@ from dustrun.services.imports import imported_types
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows import calls
 from dustrun.services.workflows.checks import call_circles, chain_names, guarded_triggers, named_recipients, references
-from dustrun.services.workflows.checks.limited_keys import need_calls_within, need_objects_within
+from dustrun.services.workflows.checks.limited_keys import (
+    need_calls_within,
+    need_connectors_within,
+    need_objects_within,
+)
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.spend_gate import GUARDS, SpendGate
 from dustrun.services.workflows.transitions import (
@@ -339,6 +343,7 @@ class Workflows:
             version = make_version(row.id, 1, new.definition, principal)
             version_rows.insert(tx, version)
             calls.need_callable(tx, principal, version)
+            need_connectors_within(principal, version.definition)
             hands.note(tx, principal, "name", row.id, is_new=True)
             audit.record(tx, principal, "workflow.create", row.id, name=row.name)
             if new.template is not None:
@@ -643,6 +648,7 @@ def _new_draft(
         version_rows.delete_unused(tx, row.id, replaced)
     version_rows.insert(tx, replace(content, version=changes["draft_version"]))
     calls.need_callable(tx, principal, content)
+    need_connectors_within(principal, content.definition)
     return changes
 
 

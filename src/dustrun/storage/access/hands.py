@@ -50,7 +50,8 @@ _OBJECTS = Statement(
     )
 )
 _ADMIN = keys.c.permissions.like('%"admin"%')
-_IS_LIMITED = sa.or_(keys.c.workflow_ids.is_not(None), keys.c.wallet_ids.is_not(None))
+_LIMITS = (keys.c.workflow_ids, keys.c.wallet_ids, keys.c.connector_ids)
+_IS_LIMITED = sa.or_(*(column.is_not(None) for column in _LIMITS))
 _OTHERS = Statement(
     sa.select(sa.literal(1))
     .where(

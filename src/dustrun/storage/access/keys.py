@@ -15,7 +15,7 @@ from dustrun.storage.db.tables import api_keys as t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """One API key; times in milliseconds, `permissions`, `workflow_ids` and `wallet_ids` JSON lists."""
+    """One API key; times in milliseconds, `permissions` and the `_ids` that limit it JSON lists."""
 
     id: str
     org_id: str
@@ -33,6 +33,7 @@ class KeyRow:
     person_id: str | None = None
     workflow_scope: str | None = None
     service_account_id: str | None = None
+    connector_ids: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(KeyRow))

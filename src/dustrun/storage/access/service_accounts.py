@@ -14,7 +14,7 @@ from dustrun.storage.db.tables import service_accounts as t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRow:
-    """One service account; times in milliseconds, `permissions`, `workflow_ids`, `workflow_scope` and `wallet_ids` JSON
+    """One service account; times in milliseconds, `permissions`, `workflow_scope` and the `_ids` that limit it JSON
     lists. `owner_id`: the person who answers for it; `past_owners`: JSON list of those who did, and until when."""
 
     id: str
@@ -33,6 +33,7 @@ class AccountRow:
     disabled_at: int | None = None
     deleted_at: int | None = None
     past_owners: str = "[]"
+    connector_ids: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(AccountRow))

@@ -91,12 +91,21 @@ def find(tx: Tx, org_id: str, connector_id: str) -> ConnectorRow | None:
 
 
 def list_page(
-    tx: Tx, org_id: str, *, type_: str | None, limit: int, offset: int, own: Collection[str] | None = None
+    tx: Tx,
+    org_id: str,
+    *,
+    type_: str | None,
+    limit: int,
+    offset: int,
+    own: Collection[str] | None = None,
+    only: Collection[str] | None = None,
 ) -> list[ConnectorRow]:
     """Lists one page of the organisation's connectors, newest first, optionally of one type.
 
-    `own`: only those that no other workflow than these uses."""
+    `own`: only those that no other workflow than these uses; `only`: those of these ids."""
     query = sa.select(*_COLUMNS).where(t.c.org_id == org_id)
+    if only is not None:
+        query = query.where(t.c.id.in_(sorted(only)))
     if own is not None:
         query = query.where(~_used_by_others(org_id, own))
     if type_ is not None:

@@ -65,6 +65,7 @@ api_keys = Table(
         comment="JSON list of folders, tags and ids that workflow_ids is made of; null: it is given as it is",
     ),
     Column("service_account_id", Text, comment="the account whose it is; null: no service account's"),
+    Column("connector_ids", Text, comment="JSON list: the only connectors that the key can use; null: all"),
     Index("ix_api_keys_org_id_id", "org_id", "id"),
     partial_index("ix_api_keys_person_id", "person_id", where="person_id IS NOT NULL"),
     partial_index("ix_api_keys_service_account_id", "service_account_id", where="service_account_id IS NOT NULL"),
@@ -121,6 +122,7 @@ service_accounts = Table(
         server_default="[]",
         comment="JSON list of [person, until]: they may know the keys of that time",
     ),
+    Column("connector_ids", Text, comment="JSON list, as of its keys; null: all"),
     partial_index("ix_service_accounts_org_id_name", "org_id", "name", where="deleted_at IS NULL", unique=True),
 )
 

@@ -54,6 +54,9 @@ def create(
         list[str] | None, typer.Option("--workflow", help="Limit it to this workflow, by name or id; repeatable.")
     ] = None,
     wallet: Annotated[list[str] | None, typer.Option("--wallet", help="Limit it to this wallet, by id.")] = None,
+    connector: Annotated[
+        list[str] | None, typer.Option("--connector", help="Limit it to this connector, by id; repeatable.")
+    ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
@@ -64,6 +67,7 @@ def create(
     client = client_of(server, key)
     body: dict[str, Any] = {"name": name, "description": description, "permissions": permission or None}
     body |= {"scope": scope, "role": role, "ownerId": owner, "walletIds": wallet or None}
+    body["connectorIds"] = connector or None
     body["workflowIds"] = [workflow_id(client, named) for named in workflow] if workflow else None
     made = client.post(_PATH, {field: value for field, value in body.items() if value is not None})
     show_one(made, _COLUMNS, _row, as_json)

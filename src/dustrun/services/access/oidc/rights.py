@@ -47,6 +47,7 @@ def give(
         expires_at=home.expires_at,
         workflow_ids=scoped_ids(tx, home),
         wallet_ids=ids_of(home.wallet_ids),
+        connector_ids=ids_of(home.connector_ids),
         created_by=home.created_by,
         person_id=person.id,
         workflow_scope=home.workflow_scope,

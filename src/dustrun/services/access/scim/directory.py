@@ -384,6 +384,7 @@ def _set_active(tx: Tx, principal: Principal, person_id: str, wanted: bool) -> l
         workflow_ids=scoped_ids(tx, home),
         workflow_scope=home.workflow_scope,
         wallet_ids=ids_of(home.wallet_ids),
+        connector_ids=ids_of(home.connector_ids),
         created_by=principal.key_id,
         person_id=person_id,
     ).row

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import UNBOUND
 from dustrun.core.workflow.model_tools import raw_tools
 from dustrun.errors import Forbidden, Invalid, Problem
 from dustrun.services.access.principal import Principal
@@ -43,6 +44,18 @@ def need_objects_within(tx: Tx, principal: Principal, old: str, new: str) -> Non
     ]
     if problems:
         raise Invalid("The request body is not valid.", details=problems)
+
+
+def need_connectors_within(principal: Principal, definition: str) -> None:
+    """Raises `Invalid` for a definition (JSON) that names a connector beyond the key's limits, also one that was there
+    before: who writes around it, or has triggers fire in their name, uses it."""
+    problems = [
+        Problem(field, f'there is no connector "{name}"', "unknown_connector", node_id)
+        for kind, name, field, node_id in (() if principal.connector_ids is None else _objects_of(definition))
+        if kind == "connector" and not name.startswith(UNBOUND) and not principal.may_use_connector(name)
+    ]
+    if problems:
+        raise Invalid("The definition names connectors that the key cannot access.", details=problems)
 
 
 def _objects_of(definition: str) -> Iterator[tuple[str, str, str, str]]:

@@ -95,7 +95,8 @@ class _Connectors:
 
     def find(self, connector_id: str) -> ConnectorRow | None:
         """A connector, also one that the caller may use and not read."""
-        return connectors.find(self._tx, self._principal.org_id, connector_id)
+        is_reached = self._principal.may_use_connector(connector_id)
+        return connectors.find(self._tx, self._principal.org_id, connector_id) if is_reached else None
 
     def may_read(self, row: ConnectorRow) -> bool:
         """Whether its name and hosts may be told. Those that other workflows use do not exist for a limited key."""
