@@ -30,6 +30,21 @@ test('events that come late, twice or out of order give the same', () => {
   assert.equal(runStatus([]), undefined)
 })
 
+test('events that are folded as they come give what all of them give, and a state that was shown stays as it was', () => {
+  const said = [...EVENTS.slice(0, 7), event(8, 'log', { nodeId: 'root', message: 'paid' })]
+  const fresh = () => said.map((one) => ({ ...one }))
+  const coming = fresh()
+  const before = fold(coming, 3).root
+  for (let upTo = 1; upTo <= coming.length; upTo++) assert.deepEqual(fold(coming, upTo), fold(fresh(), upTo))
+  assert.equal(before?.message, undefined)
+  assert.equal(fold(coming, 8).root?.message, 'paid')
+  assert.deepEqual(fold(coming, 2), fold(fresh(), 2))
+  const [first, ...others] = fresh()
+  const late = merge([first as RunEvent, ...others.slice(2)], others.slice(0, 2))
+  fold([first as RunEvent, ...others.slice(2)], 6)
+  assert.deepEqual(fold(late, late.length), fold(fresh(), said.length))
+})
+
 test('a step in a loop has the state of its worst item, or of the one that is looked at', () => {
   const at = (upTo: number, picked = {}) => fold(EVENTS, upTo, picked).say
   assert.equal(at(5)?.status, 'success')

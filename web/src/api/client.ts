@@ -64,6 +64,12 @@ function address(path: string, place: Place) {
   return query.size ? `${filled}?${query}` : filled
 }
 
+/** After so long without an answer it is said that there was none: a button that waits for ever says nothing. */
+const WITHIN_MS = 60_000
+/** What asks others outside, or reads much, may take longer: the server's own limits end it. */
+const SLOW = /\/(?:test|imports?|renew|replay|revoke)$/
+const SLOW_WITHIN_MS = 600_000
+
 /** A write that needs the person themselves is sent once more when they have shown that they are here. */
 export async function send(method: Method, path: string, place: Place = {}, body?: unknown): Promise<unknown> {
   try {
@@ -82,21 +88,27 @@ async function sendOnce(method: Method, path: string, place: Place, body?: unkno
   else if (method !== 'get') headers['X-CSRF-Token'] = csrfToken()
   if (body !== undefined) headers['Content-Type'] = 'application/json'
   let response: Response
+  let text: string
+  const limit = new AbortController()
+  const tooLong = () => limit.abort(new DOMException('', 'TimeoutError'))
+  const timer = setTimeout(tooLong, SLOW.test(path) ? SLOW_WITHIN_MS : WITHIN_MS)
   try {
     response = await fetch(address(path, place), {
       method: method.toUpperCase(),
       headers,
       body: body === undefined ? undefined : stringify(body),
-      signal: place.signal,
+      signal: place.signal ? AbortSignal.any([place.signal, limit.signal]) : limit.signal,
       credentials: place.key ? 'omit' : 'same-origin',
     })
+    heard()
+    text = await response.text()
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error
     doubt()
     throw new ApiError(0, method === 'get' ? words.state.readFailed : words.state.writeFailed)
+  } finally {
+    clearTimeout(timer)
   }
-  heard()
-  const text = await response.text()
   let answer: Json = {}
   try {
     answer = parse(text) as Json

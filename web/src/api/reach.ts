@@ -1,11 +1,15 @@
 /** Whether the server answers. Whoever cannot reach it says so to all tabs, and each looks for itself until it does. */
 import { create } from 'zustand'
 
-const EVERY_MS = 2_000
+const EVERY_MS = 1_000
+/** Once it is told that it does not answer, one that is slow may take its time to show that it is there. */
 const WITHIN_MS = 5_000
-/** With the time to answer: that a server accepts and says nothing is told within ten seconds. */
-const QUIET_MS = 3_000
-const TICK_MS = 1_000
+/** These three together are less than three seconds: so soon it is told that a server accepts and says nothing. */
+const FIRST_WITHIN_MS = 1_500
+const QUIET_MS = 1_000
+const TICK_MS = 250
+/** A timer that comes so late was held up by this page itself, which says nothing about the server. */
+const LATE_MS = 250
 
 /** Since when it does not answer. */
 export const useReach = create<{ lostAt: Date | null }>(() => ({ lostAt: null }))
@@ -44,12 +48,16 @@ async function look() {
   if (useReach.getState().lostAt) useReach.setState({ lostAt: null })
 }
 
-/** Any answer counts: a server that starts says that it is not ready. */
-const answers = () =>
-  fetch('/healthz', { cache: 'no-store', signal: AbortSignal.timeout(WITHIN_MS) }).then(
-    () => {
-      heard()
-      return true
-    },
-    () => false,
-  )
+/** Any answer counts, that to another question too: a server that starts says that it is not ready. */
+async function answers(): Promise<boolean> {
+  const begun = Date.now()
+  const within = useReach.getState().lostAt ? WITHIN_MS : FIRST_WITHIN_MS
+  try {
+    await fetch('/healthz', { cache: 'no-store', signal: AbortSignal.timeout(within) })
+    heard()
+    return true
+  } catch {
+    if (heardAt >= begun) return true
+    return Date.now() - begun > within + LATE_MS && answers()
+  }
+}

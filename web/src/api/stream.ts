@@ -37,33 +37,45 @@ export const EVENT_TYPES = [
 type Listener = { take: (events: RunEvent[]) => void; end: () => void; lost: (isLost: boolean) => void }
 const FIRST_PAUSE_MS = 1_000
 const LAST_PAUSE_MS = 30_000
+/** Of each frame, so that thousands of events neither cost thousands of renderings nor hold the page. */
+const SLICE_MS = 8
 
-/** What arrives within one frame is handed over at once, so that thousands of events cost few renderings. A hidden tab
+/** What arrives is handed over a slice each frame. A hidden tab
  * holds no connection, since a browser has six for one server; it goes on after the last event that it saw. */
 export function follow(runId: string, listener: Listener): () => void {
   const address = `/v1/runs/${encodeURIComponent(runId)}/stream`
   let source: EventSource | null = null
   let lastId = ''
-  let queue: RunEvent[] = []
+  let queue: string[] = []
+  let taken = 0
   let frame = 0
   let again = 0
   let pause = FIRST_PAUSE_MS
   let isOver = false
+  let isComplete = false
   const flush = () => {
     frame = 0
-    const events = queue
-    queue = []
+    const begun = performance.now()
+    const events: RunEvent[] = []
+    while (taken < queue.length && performance.now() - begun < SLICE_MS)
+      events.push(parse(queue[taken++] as string) as RunEvent)
+    if (taken === queue.length) {
+      queue = []
+      taken = 0
+    }
     if (events.length) listener.take(events)
+    if (queue.length) frame ||= requestAnimationFrame(flush)
+    else if (isComplete) listener.end()
   }
   const take = (message: MessageEvent<string>) => {
     lastId = message.lastEventId
-    queue.push(parse(message.data) as RunEvent)
+    queue.push(message.data)
     frame ||= requestAnimationFrame(flush)
   }
   const finish = () => {
-    close()
-    flush()
-    listener.end()
+    leave()
+    isComplete = true
+    frame ||= requestAnimationFrame(flush)
   }
   const open = () => {
     const opened = new EventSource(lastId ? `${address}?lastEventId=${encodeURIComponent(lastId)}` : address)
@@ -100,14 +112,16 @@ export function follow(runId: string, listener: Listener): () => void {
       source = null
     } else if (!source) open()
   }
-  const close = () => {
+  const leave = () => {
     isOver = true
     document.removeEventListener('visibilitychange', look)
     clearTimeout(again)
     source?.close()
-    cancelAnimationFrame(frame)
   }
   document.addEventListener('visibilitychange', look)
   open()
-  return close
+  return () => {
+    leave()
+    cancelAnimationFrame(frame)
+  }
 }

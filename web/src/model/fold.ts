@@ -61,35 +61,49 @@ export function isPicked(path: string, picked: Picked): boolean {
   return true
 }
 
+type PathStates = Record<string, NodeState & { nodeId: string }>
+type Folded = { upTo: number; last: RunEvent; paths: PathStates }
+
+/** How far the events that begin with this one were folded, so that more of them cost no more than themselves. */
+const folded = new WeakMap<RunEvent, Folded>()
+
 /** The state of each path, such as `each[3].pay`, after the first `upTo` events. */
-function foldPaths(events: readonly RunEvent[], upTo: number): Record<string, NodeState & { nodeId: string }> {
-  const paths: Record<string, NodeState & { nodeId: string }> = {}
-  for (let i = 0; i < upTo; i++) {
-    const event = events[i]
-    if (!event?.nodeId) continue
-    const path = event.path ?? event.nodeId
-    const old = paths[path]
-    const status = AFTER[event.type]
-    if (status) {
-      paths[path] = {
-        nodeId: event.nodeId,
-        status,
-        attempt: event.attempt ?? 1,
-        branch: event.branch as string | undefined,
-        assumed: event.assumed as boolean | undefined,
-        result: event.result ?? old?.result,
-        resultOmitted: event.resultOmitted as boolean | undefined,
-        error: event.error as NodeState['error'],
-        message: old?.message,
-        at: event.at,
-      }
-    } else if (old && event.type === 'transaction') {
-      old.message = `${event.item}: ${event.status}`
-    } else if (old && (event.type === 'log' || event.type === 'node_progress')) {
-      old.message = String(event.message ?? '')
-    }
-  }
+function foldPaths(events: readonly RunEvent[], upTo: number): PathStates {
+  const [first] = events
+  const last = events[upTo - 1]
+  if (!first || !last) return {}
+  const known = folded.get(first)
+  const goesOn = known && known.upTo <= upTo && events[known.upTo - 1] === known.last
+  const paths = goesOn ? known.paths : {}
+  for (let i = goesOn ? known.upTo : 0; i < upTo; i++) addTo(paths, events[i] as RunEvent)
+  folded.set(first, { upTo, last, paths })
   return paths
+}
+
+/** A state that was handed out is never changed, so that whoever has it knows by that whether to draw it anew. */
+function addTo(paths: PathStates, event: RunEvent) {
+  if (!event.nodeId) return
+  const path = event.path ?? event.nodeId
+  const old = paths[path]
+  const status = AFTER[event.type]
+  if (status) {
+    paths[path] = {
+      nodeId: event.nodeId,
+      status,
+      attempt: event.attempt ?? 1,
+      branch: event.branch as string | undefined,
+      assumed: event.assumed as boolean | undefined,
+      result: event.result ?? old?.result,
+      resultOmitted: event.resultOmitted as boolean | undefined,
+      error: event.error as NodeState['error'],
+      message: old?.message,
+      at: event.at,
+    }
+  } else if (old && event.type === 'transaction') {
+    paths[path] = { ...old, message: `${event.item}: ${event.status}` }
+  } else if (old && (event.type === 'log' || event.type === 'node_progress')) {
+    paths[path] = { ...old, message: String(event.message ?? '') }
+  }
 }
 
 const worstOf = (states: NodeState[]) =>
