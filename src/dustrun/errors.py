@@ -109,6 +109,7 @@ class Code(enum.IntEnum):
     VARIABLE_UNKNOWN = 404013, "The workflow has no such variable."
     CONNECTOR_UNKNOWN = 404030, "There is no such connector in the caller's organisation."
     IMPORT_UNKNOWN = 404140, "There is no such imported document in the caller's organisation."
+    SERVICE_UNKNOWN = 404141, "Dustrun does not know a service of this name."
     MCP_TOOL_UNKNOWN = 404110, "The MCP server has no such tool, or its tools were not listed yet."
     ACCEPTANCE_UNKNOWN = 404016, "Nobody has accepted that version."
     APPROVAL_UNKNOWN = 404014, "There is no such approval in the caller's organisation."

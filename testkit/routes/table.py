@@ -176,6 +176,8 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/catalog/imports/{id}": [get(id="import")],
     "POST /v1/catalog/imports/{id}/renew": [send(lambda _: {"document": openapi()}, id="import")],
     "DELETE /v1/catalog/imports/{id}": [send(before=fresh_import)],
+    "GET /v1/catalog/services": [get(_FULL)],
+    "GET /v1/catalog/services/{name}": [get(name="github")],
     "GET /v1/catalog/operations": [get(f"{_FULL}&q=post")],
     "GET /v1/catalog/operations/{type}": [get(type="large.post-p7")],
     "GET /v1/connectors": [get(_FULL)],

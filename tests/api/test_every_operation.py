@@ -314,6 +314,8 @@ async def _imports(tour: Tour) -> None:
     await tour.call("list_imports")
     await tour.call("get_import", id=made["id"])
     await tour.call("renew_import", id=made["id"])
+    await tour.call("list_services", query="?q=issues")
+    await tour.call("get_service", name="github")
     await tour.call("search_operations", query="?q=orders")
     await tour.call("get_operation_type", type="shop.search-orders")
     await tour.call("delete_import", id=made["id"])

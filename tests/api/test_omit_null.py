@@ -19,6 +19,7 @@ DEFINITION = {
     }
 }
 OWN = {
+    "args",  # of a trial call of a known service
     "attempts",
     "detail",
     "effects",

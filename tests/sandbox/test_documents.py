@@ -14,7 +14,14 @@ import pytest
 from dustrun.errors import Invalid
 from dustrun.sandbox.documents import DocumentReader
 
-_OPTIONS: dict[str, Any] = {"name": "pets", "base": None, "effects": {}, "server": None, "variables": None}
+_OPTIONS: dict[str, Any] = {
+    "name": "pets",
+    "base": None,
+    "effects": {},
+    "summaries": {},
+    "server": None,
+    "variables": None,
+}
 
 
 def _document(count: int) -> bytes:

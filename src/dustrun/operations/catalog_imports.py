@@ -37,16 +37,18 @@ _EXAMPLE: dict[str, Any] = {
 _SERVER = "Where all operations are served, instead of the document's servers."
 _VARIABLES = "Values of variables in the document's servers."
 _EFFECTS = "By type: what it does, where that is not `read` for GET, HEAD and OPTIONS and `write` for other methods."
+_SERVICE = "A known service: its document is imported unless another is given, and its operations come first."
 _DOCUMENT = "The document: an object, or the text of JSON or YAML. Larger ones than a request may be come by `url`."
 
 
 class ImportDocument(Fields):
-    """An OpenAPI document to import: by its address, or itself."""
+    """An OpenAPI document to import: by the service that has it, by its address, or itself."""
 
+    service: Annotated[str, Field(max_length=60)] | None = Field(None, description=_SERVICE, examples=["github"])
     url: Url | None = Field(None, description="Where it is.", examples=["https://api.example.com/openapi.json"])
     document: dict[str, Any] | str | None = Field(None, description=_DOCUMENT)
     name: Annotated[str, StringConstraints(pattern=f"^{API.pattern}$", max_length=MOST_API)] | None = Field(
-        None, description="How its types begin; default: the document's title.", examples=["shop"]
+        None, description="How its types begin; default: the service, or the document's title.", examples=["shop"]
     )
     server: Url | None = Field(None, description=_SERVER)
     server_variables: Variables = Field(default_factory=dict, description=_VARIABLES)
@@ -116,7 +118,7 @@ def _known(name: str) -> Any:
 
 def _choice(name: str) -> Any:
     def read(found: DocumentImport) -> Any:
-        return exact_json.loads_own(found.row.choice)[name]
+        return exact_json.loads_own(found.row.choice).get(name)
 
     return read
 
@@ -142,6 +144,7 @@ class DocumentImportAnswer(Answer):
     format: Annotated[str, From(_known("format"))] = Field(description="The version of OpenAPI.")
     hash: Annotated[str, From("version.hash")] = Field(description="SHA-256 of the document.")
     url: Annotated[str | None, From(_choice("url"))]
+    service: Annotated[str | None, From(_choice("service"))] = Field(description="The known service that it is of.")
     server: Annotated[str | None, From(_choice("server"))]
     server_variables: Annotated[dict[str, str], From(_choice("variables"))]
     effects: Annotated[dict[str, str], From(_effects)]
@@ -242,6 +245,7 @@ async def import_document(call: Call, body: ImportDocument) -> DocumentImport:
     passes the outbound guard, and so do the servers that the document names.
     """
     asked = AskedImport(
+        service=body.service,
         url=body.url,
         document=body.document,
         name=body.name,

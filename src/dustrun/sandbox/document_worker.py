@@ -59,6 +59,7 @@ def _read_next() -> bool:
         return False
     options, content = orjson.loads(asked), _take()
     effects = options.pop("effects")
+    summaries = options.pop("summaries")
     name = options.pop("name")
     try:
         reading = read(content, name=name, choice=ServerChoice(**options))
@@ -68,6 +69,8 @@ def _read_next() -> bool:
     else:
         _put(orjson.dumps(_known(reading)))
         for operation in reading.operations:
+            if operation.type in summaries:
+                operation = operation.with_summary(summaries[operation.type])
             _put_operation(operation, effects.get(operation.type))
     sys.stdout.buffer.flush()
     return True

@@ -52,8 +52,8 @@ class DocumentReader:
 
     @contextlib.asynccontextmanager
     async def reading(self, content: bytes, options: Mapping[str, Any]) -> AsyncIterator[ReadDocument]:
-        """Reads a document; raises `Invalid` if it is none, or takes too much. `options`: `name`, `effects`, and the
-        fields of `ServerChoice`."""
+        """Reads a document; raises `Invalid` if it is none, or takes too much. `options`: `name`, `effects` and
+        `summaries` by type, and the fields of `ServerChoice`."""
         async with self._turn:
             reading = _Reading(await self._process())
             try:

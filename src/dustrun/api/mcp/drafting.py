@@ -24,6 +24,7 @@ from dustrun.operations.shapes.workflows import (
 from dustrun.sdk.threads import run_beside
 from dustrun.services.access.paging import Paging
 from dustrun.services.access.principal import Principal
+from dustrun.services.imports.known_services import list_services
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows.workflows import NewWorkflow, Workflow
 from dustrun.storage.workflows.workflows import WorkflowFilters
@@ -37,6 +38,7 @@ _SHARE = 3
 """One in so many lines of a search is kept for operations of imported documents."""
 # Left out one after the other until a description fits.
 _LESS = ("exampleOutput", "resultSchema", "exampleInput", "description")
+_SHOWN_SERVICES = 5
 _WIRE_NAMES = {"inputSchema": "payloadSchema", "outputSchema": "resultSchema", "family": "category"}
 
 
@@ -60,6 +62,9 @@ async def search_nodes(parts: Parts, principal: Principal, asked: inputs.SearchN
     imported = page.items[: asked.limit - len(own)]
     lines = [f"{one['type']} ({one.get('effect', 'trigger')}): {one['summary']}" for one in own]
     shown: Json = {"nodes": lines, "found": len(found)}
+    if not lines and not imported and words:
+        services = [one.name for one in list_services(asked.query)[:_SHOWN_SERVICES]]
+        shown |= {"services": services} if services else {}
     if not imported:
         return Result(shown)
     shown["moreImported"] = page.has_more or len(imported) < len(page.items)

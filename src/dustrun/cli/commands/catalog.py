@@ -15,6 +15,7 @@ from dustrun.cli.render.tables import show_one, show_page
 
 app = typer.Typer(no_args_is_help=True, help="Import OpenAPI documents, and search their operations.")
 Named = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the import.")]
+Service = Annotated[str, typer.Argument(metavar="SERVICE", help="Name of the service: github.")]
 Source = Annotated[str, typer.Argument(metavar="URL|FILE", help="Where the document is.")]
 Fixed = Annotated[
     list[str] | None,
@@ -113,6 +114,57 @@ def renew(
     """Import a document again. Workflows keep what they are pinned to until they are saved without it."""
     body = _body(source, place, fixed, reading, writing)
     _tell(_client(server, key).post(f"{_path(named)}/renew", body), as_json)
+
+
+@app.command()
+def add(
+    service: Service,
+    name: Annotated[str | None, typer.Option("--name", help="How its types begin; default: the service.")] = None,
+    place: Place = None,
+    fixed: Fixed = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Import the document of a service that Dustrun knows."""
+    body = _body(None, place, fixed, None, None) | {"service": service} | ({} if name is None else {"name": name})
+    _tell(_client(server, key).post("/v1/catalog/imports", body), as_json)
+
+
+@app.command()
+def services(
+    words: Annotated[list[str] | None, typer.Argument(metavar="[WORDS]", help="Default: all services.")] = None,
+    limit: Limit = 100,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """List the services that Dustrun knows, to be imported by their names."""
+    query = {"q": " ".join(words or ()), "limit": limit, "offset": offset}
+    page = _client(server, key).get("/v1/catalog/services", **query)
+
+    def row(item: dict[str, Any]) -> list[Any]:
+        return [item["name"], item["title"], item["summary"], ", ".join(item["imports"])]
+
+    show_page(page, ["service", "title", "summary", "imported as"], row, as_json, spare=("title",))
+
+
+@app.command()
+def service(service: Service, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Show a known service: where its credential is found, and what people automate with it."""
+    found = _client(server, key).get(f"/v1/catalog/services/{segment(service)}")
+    if as_json:
+        output.write_json(found)
+        return
+    output.say(f"{found['title']}: {found['summary']}. {found['website']}")
+    scopes = f" It needs {', '.join(found['scopes'])}." if found["scopes"] else ""
+    output.say(f"Credential: {found['credential']}; a connector of type {' or '.join(found['connectors'])}.{scopes}")
+    for one in found["operations"]:
+        output.say(f"  {one['name']}: {one['summary']}")
+    place = " --server-url ADDRESS" if found["needsServer"] else ""
+    imported = f"Imported as {', '.join(found['imports'])}." if found["imports"] else ""
+    output.note(imported or f"Import it: dustrun catalog add {found['name']}{place}")
 
 
 @app.command("list")

@@ -40,6 +40,12 @@ OF: dict[str, tuple[str, ...]] = {
         "dustrun catalog import https://api.example.com/openapi.json --name shop",
         "dustrun catalog import shop.yaml --server-url https://shop.example.com --read shop.search-orders",
     ),
+    "catalog add": (
+        "dustrun catalog add github",
+        "dustrun catalog add jira --server-url https://example.atlassian.net",
+    ),
+    "catalog services": ("dustrun catalog services issues",),
+    "catalog service": ("dustrun catalog service github",),
     "catalog renew": ("dustrun catalog renew shop",),
     "catalog list": ("dustrun catalog list",),
     "catalog show": ("dustrun catalog show shop",),

@@ -72,6 +72,10 @@ class ImportedOperation:
         """The same with the effect that somebody says it has."""
         return replace(self, effect=effect)
 
+    def with_summary(self, summary: str) -> ImportedOperation:
+        """The same with a better summary than the document's, which stays findable in its description."""
+        return replace(self, summary=summary, description=self.description or self.summary)
+
     def to_json(self) -> dict[str, Any]:
         """As it is kept."""
         found = {name: getattr(self, name) for name in sorted(each.name for each in fields(self))}

@@ -28,6 +28,13 @@ from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.imports.imported_types import similar_types
+from dustrun.services.imports.known_services import (
+    KnownService,
+    favoured_types,
+    get_service,
+    list_services,
+    summaries_of,
+)
 from dustrun.storage.access.hands import deleted
 from dustrun.storage.data import catalog as rows
 from dustrun.storage.data.catalog import FoundOperation, ImportRow, OperationRow, VersionRow
@@ -47,10 +54,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedImport:
-    """The caller's settings; None: as before. `document`: JSON, or the text of JSON or YAML."""
+    """The caller's settings; None: as before. `document`: JSON, or the text of JSON or YAML. `service`: a known one,
+    which says where its document is unless the caller does."""
 
     url: str | None = None
     document: Json | str | None = None
+    service: str | None = None
     name: str | None = None
     server: str | None = None
     variables: Mapping[str, str] | None = None
@@ -84,6 +93,14 @@ class DocumentImport:
     row: ImportRow
     version: VersionRow
     users: tuple[ImportUser, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundService:
+    """A known service, and the names of the imports of it."""
+
+    service: KnownService
+    imports: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +141,26 @@ class DocumentImports:
 
     async def search(self, principal: Principal, text: str, api: str, paging: Paging) -> Page[FoundOperation]:
         """The operations in use, the best first."""
-        given = {"api": api, "limit": paging.peek, "offset": paging.offset}
-        found = await self._database.read(lambda tx: rows.search(tx, principal.org_id, text, **given))  # type: ignore[arg-type]
-        return page_of(found, paging)
+
+        def query(tx: Tx) -> list[FoundOperation]:
+            favoured = favoured_types(tx, principal.org_id)
+            given = {"api": api, "limit": paging.peek, "offset": paging.offset, "favoured": favoured}
+            return rows.search(tx, principal.org_id, text, **given)  # type: ignore[arg-type]
+
+        return page_of(await self._database.read(query), paging)
+
+    async def list_services(self, principal: Principal, text: str, paging: Paging) -> Page[FoundService]:
+        """The known services that have words beginning with those of the text, by title."""
+        found = list_services(text)[paging.offset : paging.offset + paging.peek]
+        return page_of(await self._with_imports(principal, found), paging)
+
+    async def get_service(self, principal: Principal, name: str) -> FoundService:
+        """One known service; raises `NotFound`."""
+        return (await self._with_imports(principal, [get_service(name)]))[0]
+
+    async def _with_imports(self, principal: Principal, services: Sequence[KnownService]) -> list[FoundService]:
+        imported = await self._database.read(lambda tx: rows.list_services(tx, principal.org_id))
+        return [FoundService(one, tuple(name for name, service in imported if service == one.name)) for one in services]
 
     async def get_operation(self, principal: Principal, kind: str, pin: str | None) -> ShownOperation:
         """One operation: the pinned one, or that of the version in use. Raises `NotFound`."""
@@ -145,9 +179,14 @@ class DocumentImports:
 
     async def add(self, principal: Principal, asked: AskedImport) -> DocumentImport:
         """Imports a document; raises `Conflict` if its name is taken."""
-        content, base = await self._content(asked.url, asked.document)
-        choice = {"url": asked.url, "server": asked.server, "variables": dict(asked.variables or {})}
-        return await self._bring_in(principal, None, asked.name, content, base, choice, dict(asked.effects or {}))
+        service = None if asked.service is None else _service(asked)
+        url, name, server = asked.url, asked.name, asked.server
+        if service is not None:
+            url = service.document if url is None and asked.document is None else url
+            name, server = name or service.name, server or service.server
+        content, base = await self._content(url, asked.document)
+        choice = {"url": url, "server": server, "variables": dict(asked.variables or {}), "service": asked.service}
+        return await self._bring_in(principal, None, name, content, base, choice, dict(asked.effects or {}))
 
     async def renew(self, principal: Principal, wanted: str, asked: AskedImport) -> DocumentImport:
         """Imports the document of an import again; nodes stay with what they are pinned to."""
@@ -161,6 +200,7 @@ class DocumentImports:
             "url": url,
             "server": before["server"] if asked.server is None else asked.server or None,
             "variables": before["variables"] if asked.variables is None else dict(asked.variables),
+            "service": before.get("service"),
         }
         effects = {**exact_json.loads(row.effects), **(asked.effects or {})}
         return await self._bring_in(principal, row, row.name, content, base, choice, effects)
@@ -195,6 +235,7 @@ class DocumentImports:
     ) -> DocumentImport:
         hashed = await run_beside(lambda: hashlib.sha256(content).hexdigest())
         options = {"name": name, "base": base, "effects": effects}
+        options["summaries"] = summaries_of(choice["service"], name)
         options |= {"server": choice["server"], "variables": choice["variables"] or None}
         async with self._reader.reading(content, options) as document:
             staged = await self._begin(principal, old, str(document.known["name"]))
@@ -411,6 +452,18 @@ def _check_effects(effects: Mapping[str, str], types: set[str]) -> None:
     unknown = sorted(effects.keys() - types)
     if unknown:
         raise _invalid(f"effects.{unknown[0][:160]}", f'The document has no operation "{unknown[0][:160]}".')
+
+
+def _service(asked: AskedImport) -> KnownService:
+    """The service that is asked for; raises `Invalid` if it needs an address that is not given."""
+    assert asked.service is not None
+    try:
+        service = get_service(asked.service)
+    except NotFound as error:
+        raise _invalid("service", error.message) from None
+    if service.needs_server and not asked.server:
+        raise _invalid("server", f"{service.title} has an address for each customer. Give: {service.needs_server}.")
+    return service
 
 
 def _get(tx: Tx, principal: Principal, wanted: str) -> ImportRow:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import fields
 from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.core.values import exact_json
 from dustrun.records import dataclass
 from dustrun.storage.db.catalog_tables import catalog_imports as i
 from dustrun.storage.db.catalog_tables import catalog_operations as o
@@ -122,6 +123,11 @@ _LIST = Statement(
     .order_by(i.c.name)
     .limit(b("most", type_=sa.Integer))
     .offset(b("skipped", type_=sa.Integer))
+)
+_WITH_SERVICE = Statement(
+    sa.select(i.c.name, i.c.choice)
+    .where(_OF_ORG, i.c.number > 0, i.c.choice.contains('"service":"', autoescape=True))
+    .order_by(i.c.name)
 )
 _STAGE = Statement(
     sa.update(i)
@@ -256,6 +262,13 @@ def list_page(tx: Tx, org_id: str, *, limit: int, offset: int) -> list[ImportRow
     return [ImportRow(**dict(zip(_IMPORT, row, strict=True))) for row in rows]
 
 
+def list_services(tx: Tx, org_id: str) -> list[tuple[str, str]]:
+    """The imports of known services: their names, and those of the services."""
+    rows = tx.all(_WITH_SERVICE, org_id=org_id)
+    found = ((str(name), exact_json.loads_own(str(choice)).get("service")) for name, choice in rows)
+    return [(name, service) for name, service in found if service is not None]
+
+
 def stage(tx: Tx, row: ImportRow, token: str, *, at: int, before: int) -> bool:
     """Begins to bring in the next version; False if somebody else does, and has gone on since `before`."""
     if tx.run(_STAGE, of_id=row.id, token=token, at=at, before=before) != 1:
@@ -319,10 +332,13 @@ def find_operation(tx: Tx, org_id: str, type_: str, pin: str | None) -> tuple[st
     return (str(found[0]), bytes(found[1])) if found else None
 
 
-def search(tx: Tx, org_id: str, text: str, *, api: str, limit: int, offset: int) -> list[FoundOperation]:
+def search(
+    tx: Tx, org_id: str, text: str, *, api: str, limit: int, offset: int, favoured: Container[str] = ()
+) -> list[FoundOperation]:
     """One page of the operations in use that have all words of the text, the best first, then of those with words that
     begin so; without words by type. `api`: of that import only; empty: of all. At most `_RANKED` of each are found. A
-    single letter is a whole word; if nothing has it, those without it are found, since it may be typed only in part."""
+    single letter is a whole word; if nothing has it, those without it are found, since it may be typed only in part.
+    `favoured`: types that come before others with as many of the words in their names."""
     row = find(tx, org_id, api) if api else None
     if api and row is None:
         return []
@@ -337,24 +353,27 @@ def search(tx: Tx, org_id: str, text: str, *, api: str, limit: int, offset: int)
     narrow = [org_word(org_id), *(words_of(row.name) if row else ())]
     beginnings = [word for word in words if len(word) >= _BEGINS]
     letters = [word for word in words if len(word) < _BEGINS]
-    ranked = _hits(tx, org_id, import_id, [*narrow, *words], [])
+    ranked = _hits(tx, org_id, import_id, [*narrow, *words], [], favoured)
     if len(ranked) < offset + limit and beginnings:
-        ranked = list(dict.fromkeys((*ranked, *_hits(tx, org_id, import_id, [*narrow, *letters], beginnings))))
+        more = _hits(tx, org_id, import_id, [*narrow, *letters], beginnings, favoured)
+        ranked = list(dict.fromkeys((*ranked, *more)))
     if not ranked and letters and beginnings:
-        ranked = _hits(tx, org_id, import_id, narrow, beginnings)
+        ranked = _hits(tx, org_id, import_id, narrow, beginnings, favoured)
     picked = [tx.one(_PICK, pk=pk) for pk in ranked[offset : offset + limit]]
     return [FoundOperation(*one) for one in picked if one]
 
 
-def _hits(tx: Tx, org_id: str, import_id: str, words: Sequence[str], beginnings: Sequence[str]) -> list[int]:
+def _hits(
+    tx: Tx, org_id: str, import_id: str, words: Sequence[str], beginnings: Sequence[str], favoured: Container[str]
+) -> list[int]:
     """The keys of operations that have the words, and others that begin so: those first that have most of them in their
-    names, of these the shortest."""
+    names, of these the favoured ones, then the shortest."""
     parts = [*(f"-{word}-" for word in words), *(f"-{word}" for word in beginnings)]
 
-    def order(hit: tuple[int, str, int]) -> tuple[int, int, int]:
+    def order(hit: tuple[int, str, int]) -> tuple[int, bool, int, int]:
         pk, kind, length = hit
         name = f"-{kind.replace('.', '-')}-"
-        return -sum(part in name for part in parts), length, pk
+        return -sum(part in name for part in parts), kind not in favoured, length, pk
 
     hits = _matching(tx, org_id, import_id, words, beginnings, most=_RANKED)
     return [hit[0] for hit in sorted(((int(one[0]), str(one[1]), int(one[2])) for one in hits), key=order)]
