@@ -136,6 +136,9 @@ class Checked:
         ]
         deep = {}
         for one in given:
+            if "schema" in one:  # "readOnly" means something for properties alone (OpenAPI 3.0.3, Schema Object)
+                schema = target(self.root, one["schema"])
+                one["schema"] = {name: value for name, value in schema.items() if name != "readOnly"}
             if one.get("style") == "deepObject":
                 deep[one["name"]] = one["schema"]
                 one["content"] = {"application/json": {"schema": one.pop("schema")}}
