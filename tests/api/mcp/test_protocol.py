@@ -120,6 +120,9 @@ async def test_operations_of_imported_documents_are_found_and_described(served: 
         assert described["untrusted"]["imported"][0]["payloadSchema"]["properties"]["args"]["type"] == "object"
         unknown = await refused(client, "describe_nodes", types=["shop.log-odrer7"])
         assert "shop.log-order7" in unknown["message"]
+        assert "importable" not in found
+        offered = await told(client, "search_nodes", query="merge pull request")
+        assert (offered["nodes"], "dustrun catalog add github" in offered["importable"]) == ([], True)
 
 
 @pytest.mark.both_stores

@@ -64,7 +64,7 @@ async def search_nodes(parts: Parts, principal: Principal, asked: inputs.SearchN
     shown: Json = {"nodes": lines, "found": len(found)}
     if not lines and not imported and words:
         services = [one.name for one in list_services(asked.query)[:_SHOWN_SERVICES]]
-        shown |= {"services": services} if services else {}
+        shown |= {"importable": [f"dustrun catalog add {name}" for name in services]} if services else {}
     if not imported:
         return Result(shown)
     shown["moreImported"] = page.has_more or len(imported) < len(page.items)

@@ -143,7 +143,7 @@ class DocumentImports:
         """The operations in use, the best first."""
 
         def query(tx: Tx) -> list[FoundOperation]:
-            favoured = favoured_types(tx, principal.org_id)
+            favoured = favoured_types(tx, principal.org_id) if text else set[str]()
             given = {"api": api, "limit": paging.peek, "offset": paging.offset, "favoured": favoured}
             return rows.search(tx, principal.org_id, text, **given)  # type: ignore[arg-type]
 

@@ -1,5 +1,5 @@
-"""Services that Dustrun knows: where their documents are, what people automate with them, and where a credential is
-found. One JSON file a service in `services/`, whose name is the service's name; `KnownService` says what it holds."""
+"""Services that Dustrun knows: where their documents are, which operations people use most, and where to find a
+credential. Each has a JSON file in `services/`, named after it, with the fields of `KnownService`."""
 
 from __future__ import annotations
 
