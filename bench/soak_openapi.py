@@ -24,6 +24,7 @@ from bench.peers import installing
 from bench.soak_catalog import PACKAGE
 from testkit.composition import Composition, composed
 from testkit.e2e.guide import ROOT
+from testkit.e2e.node import npm_add
 
 Json = dict[str, Any]
 _VALIDATOR = "openapi-core==0.23.1"
@@ -49,7 +50,7 @@ def run(
     interpreter = python or str(installing.environment("openapi-core", _VALIDATOR))
     found: Json = {"failures": [], "validator": _VALIDATOR}
     with tempfile.TemporaryDirectory(prefix="dustrun-openapi-") as folder:
-        packages = Path(package) if package else _install(Path(folder))
+        packages = Path(package) if package else npm_add(Path(folder), PACKAGE, _GITHUB)
         for api in apis.split(","):
             document = packages / "node_modules" / _DOCUMENTS[api]
             with _validating(interpreter, document, Path(folder) / f"{api}.log") as (port, log):
@@ -60,13 +61,6 @@ def run(
             found[api] |= {"requests": len(told), "refused": len(refused), "first refused": refused[:_SHOWN]}
             found["failures"] += [f"{api}: {len(refused)} of {len(told)} requests refused"] if refused else []
     return found
-
-
-def _install(folder: Path) -> Path:
-    (folder / "package.json").write_text('{"private": true}')
-    script = 'source scripts/node-setup && cd "$0" && npm install --ignore-scripts --no-audit --no-fund "$@" >&2'
-    subprocess.run(["bash", "-c", script, str(folder), PACKAGE, _GITHUB], cwd=ROOT, check=True, timeout=900)
-    return folder
 
 
 @contextmanager

@@ -26,3 +26,16 @@ def npm_install(folder: Path = FOLDER) -> dict[str, str]:
     assert done.returncode == 0, f"scripts/node-setup {folder} failed:\n{done.stderr[-2000:]}"
     os.environ["PATH"] = done.stdout
     return {**os.environ, "PATH": done.stdout}
+
+
+def npm_add(folder: Path, *packages: str) -> Path:
+    """Installs packages (`name@version`) into a folder of their own, and gives the folder."""
+    (folder / "package.json").write_text('{"private": true}')
+    # Arguments are put aside: what is sourced would take the first one for its own folder.
+    script = (
+        'packages=("$@"); set --; source "$0" >&2; cd "$FOLDER"; '
+        'npm install --ignore-scripts --no-audit --no-fund "${packages[@]}" >&2'
+    )
+    environment = {**os.environ, "FOLDER": str(folder)}
+    subprocess.run(["bash", "-c", script, str(_SETUP), *packages], env=environment, check=True, timeout=900)
+    return folder
