@@ -124,6 +124,28 @@ async def test_whole_words_of_a_name_are_found_before_beginnings_and_description
 
 
 @pytest.mark.both_stores
+async def test_pages_skip_imports_and_show_each_operation_once(api: Client, echo: Echo) -> None:
+    for name, more in (("shop", 3), ("shop-eu", 0), ("a-shop", 5)):
+        await bring_in(
+            api, document(echo, **{f"/{at}": {"get": {"operationId": f"get{at}"}} for at in range(more)}), name=name
+        )
+    one = document(echo)
+    del one["paths"]["/echo"]["put"]
+    assert (await api.post("/v1/catalog/imports/shop/renew", {"document": one})).status == 200  # one is left of five
+
+    async def page(query: str) -> list[str]:
+        return [found["type"] for found in (await api.get(f"/v1/catalog/operations?{query}")).data["items"]]
+
+    everything = await page("limit=100")
+    assert everything == sorted(everything)
+    assert len(everything) == 1 + 2 + 7
+    for limit in (1, 2, 3):
+        pages = [await page(f"limit={limit}&offset={offset}") for offset in range(0, 12, limit)]
+        assert [kind for shown in pages for kind in shown] == everything
+    assert await page("limit=100&offset=3&api=a-shop") == everything[3:7]
+
+
+@pytest.mark.both_stores
 async def test_a_renewed_document_changes_no_node(api: Client, echo: Echo) -> None:
     await bring_in(api, document(echo, **{"/gone": {"get": {"operationId": "gone"}}}))
     made = await api.create_workflow(workflow("shop.write-order", {"id": 1, "body": {"symbol": "ETH"}}))
