@@ -131,6 +131,11 @@ class Connection:
 
     async def call(self, method: str, path: str, document: Any = None) -> tuple[int, Any]:
         """One request; (status, decoded body)."""
+        status, body = await self.call_raw(method, path, document)
+        return status, json.loads(body)
+
+    async def call_raw(self, method: str, path: str, document: Any = None) -> tuple[int, bytes]:
+        """One request; (status, body)."""
         if self._writer is None:
             await self.open()
         assert self._writer is not None
@@ -142,7 +147,7 @@ class Connection:
         answer = await self._reader.readuntil(b"\r\n\r\n")
         status = int(answer[9:12])
         length = int(answer.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-        return status, json.loads(await self._reader.readexactly(length))
+        return status, await self._reader.readexactly(length)
 
     def close(self) -> None:
         """Closes it."""

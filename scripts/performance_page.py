@@ -31,6 +31,7 @@ def performance() -> str:
         _stored(_load("stored")),
         _memory(_load("memory")),
         _growth(_load("growth")),
+        _large(_load("large"), _load("large_postgresql")),
         _triggers(_load("scale")),
     ]
     head = (
@@ -210,6 +211,25 @@ def _growth(found: dict[str, Any] | None) -> str:
         for name, shape in found["result"]["shapes"].items()
     ]
     return f"{text}\n{_table(['Shape', 'Nodes: microseconds each'], rows)}"
+
+
+def _large(found: dict[str, Any] | None, on_postgresql: dict[str, Any] | None) -> str:
+    says = (
+        "A workflow whose node takes the body of its call and returns it. The server's processor time for a run, for "
+        "reading it whole, and for reading it without large values, in milliseconds; in parentheses as a multiple of "
+        "decoding and encoding the payload once with Python's `json`. The store: all that it has of the run, as a "
+        "multiple of the payload. Held: how long a health check waited meanwhile at most, in milliseconds, the median."
+    )
+    text = _section("Large payloads", "scripts/bench large", found, says)
+    if found is None:
+        return text
+    rows = []
+    for store, one in (("SQLite", found), ("PostgreSQL", on_postgresql)):
+        for row in one["result"]["payloads"] if one is not None else ():
+            times = [f"{row[f'{part}CpuMs']} ({row[f'{part}TimesLimit']})" for part in ("run", "read", "readShort")]
+            what = f"{row['megabytes']} MB, {row['kind']}"
+            rows.append([store, what, *times, row.get("storedTimesPayload", ""), row["heldMs"]])
+    return f"{text}\n{_table(['Store', 'Payload', 'Run', 'Read', 'Without large', 'Stored', 'Held'], rows)}"
 
 
 def _triggers(found: dict[str, Any] | None) -> str:

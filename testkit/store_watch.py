@@ -30,6 +30,7 @@ OF_RUNS = {
     "approvals": "run_pk",
     "run_words": "run_pk",
     "run_sizes": "run_pk",
+    "run_values": "run_pk",
 }
 # Rows that may change, and in which columns: counters of runs and of their bytes, and when a key was last used.
 MAY_CHANGE = {

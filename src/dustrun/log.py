@@ -52,8 +52,12 @@ _TOKEN_NAME = re.compile(
 )
 _ASSET = re.compile(r"0x[0-9a-fA-F]{40}|native|[A-Z][A-Z0-9.]{1,10}|[0-9]{1,6}|\{\{(?:(?!\{\{|\}\}).)*\}\}", re.DOTALL)
 _SECRET_QUERY = re.compile(r"(?i)\b(token|secret|signature|sig)=(?!0x[0-9a-f]{40}\b)[^&\s\"']+")
-_PARTS_OF_SECRETS: Final = (LINK, "sk_", "st_", "whsec_", "=")
+_PARTS_OF_SHAPES: Final = (LINK, "sk_", "st_", "whsec_")
+_PARTS_OF_SECRETS: Final = (*_PARTS_OF_SHAPES, "=")
 """Each text that `mask_text` changes contains one of them."""
+_PARTS_OF_LOWER: Final = (*_PARTS_OF_SECRET_NAMES, "signature=", "sig=")
+_EQUAL_TO_ASCII: Final = "\u0130\u0131\u017f\u212a"
+"""What a pattern that ignores case takes for one of the letters i, s and k."""
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _DELAY_S: Final = 0.02
 _MOST_QUEUED: Final = 10_000
@@ -80,10 +84,10 @@ def mask_value(value: Any) -> Any:
 
 def may_hold_secret(text: str) -> bool:
     """Whether `mask_value` might change a value whose JSON is `text`; quick, and true in doubt."""
-    if not text.isascii():
-        return True  # letters beyond ASCII can equal others, whatever their case
+    if not text.isascii() and any(letter in text for letter in _EQUAL_TO_ASCII):
+        return True
     lower = text.lower()
-    return any(part in lower for part in _PARTS_OF_SECRET_NAMES) or _may_hold_secret(text)
+    return any(part in lower for part in _PARTS_OF_LOWER) or any(part in text for part in _PARTS_OF_SHAPES)
 
 
 def _mask_entry(entry: dict[str, Any]) -> dict[str, Any]:

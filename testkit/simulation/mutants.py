@@ -58,8 +58,9 @@ MUTANTS: Final = (
         "Recovery does not see attempts that had begun and not ended.",
         (
             "storage/runs/journal.py",
-            "    return [execution_of(row, unseal) for row in tx.all(_LIST, run_pk=run_pk)]",
-            "    found = [execution_of(row, unseal) for row in tx.all(_LIST, run_pk=run_pk)]\n"
+            "    return executions_of(tx.all(_LIST, run_pk=run_pk), reading_of(tx, run_pk) if reading is None else "
+            "reading)",
+            "    found = executions_of(tx.all(_LIST, run_pk=run_pk), reading or reading_of(tx, run_pk))\n"
             '    return [one for one in found if one.status != "running"]',
         ),
     ),

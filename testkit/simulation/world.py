@@ -46,6 +46,7 @@ ROOM: Final = Path("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettemp
 _DIGESTED: Final = (
     "runs",
     "executions",
+    "run_values",
     "events",
     "trigger_events",
     "approvals",

@@ -38,6 +38,7 @@ from dustrun.services.runs import run_metrics
 from dustrun.services.runs.engine_port import CreatedRun
 from dustrun.services.runs.pages import RunPage
 from dustrun.services.runs.runs import Resolution, Run
+from dustrun.services.runs.shown_values import Answering
 from dustrun.storage.runs.run_lists import RunFilters
 
 noun = Noun("Runs")
@@ -257,10 +258,21 @@ async def get_run(
     node_ids: Annotated[
         str | None, Named("nodeIds"), Field(description="Only these nodes; comma-separated ids.")
     ] = None,
+    omit_larger_than: Annotated[
+        int | None,
+        Named("omitLargerThan"),
+        Field(ge=0, le=2**31, description="Omit payload, inputs and results of more bytes of JSON; tell their size."),
+    ] = None,
 ) -> dict[str, Any]:
-    """Get one run: complete, slim, or limited to some nodes."""
+    """Get one run: complete, slim, or limited to some nodes.
+
+    Inputs and results can have megabytes. With `omitLargerThan`, larger ones are null, with `inputOmitted` and
+    `inputBytes`, or `resultOmitted` and `resultBytes`; the same holds for the payload. `nodeIds` without
+    `omitLargerThan` then gets those of one node. An item of a loop is with the outermost loop."""
     wanted = frozenset(part.strip() for part in node_ids.split(",")) if node_ids is not None else None
-    run = await call.parts.runs.get(call.principal, run_id, slim=summary, node_ids=wanted)
+    run = await call.parts.runs.get(
+        call.principal, run_id, slim=summary, node_ids=wanted, answer=Answering(omit_larger_than)
+    )
     return await run_sized(run, shapes.run_shape, run, wanted)
 
 

@@ -151,6 +151,14 @@ def loads_own(text: bytes | str) -> Any:
     return _read(text, _decoder)[1]
 
 
+def loads_filled(text: str, values: Iterable[Any]) -> Any:
+    """Decodes what `dumps` wrote with the next one of `values` for each NaN in it, which `dumps` never writes."""
+    following = iter(values)
+    _expansion.left = max(_MOST_EXPANDED, len(text))
+    numbers: dict[str, Any] = {"parse_float": _decimal, "parse_int": _integer}
+    return json.JSONDecoder(**numbers, parse_constant=lambda _: next(following)).decode(text)
+
+
 def _read(text: bytes | str, decoder: _Decoder) -> tuple[str, Any]:
     try:
         string = text.decode("utf-8") if isinstance(text, bytes) else text
@@ -181,15 +189,12 @@ def _refuse_lone_surrogates(value: Any, *, in_turns: bool) -> None:
 
 def refuse_deep(value: Any) -> None:
     """Raises `JsonError` when lists and objects nest deeper than `MAX_DEPTH`."""
-    stack = [(value, 0)]
-    while stack:
-        parent, depth = stack.pop()
-        if not isinstance(parent, dict | list):
-            continue
-        if depth == MAX_DEPTH:
-            raise JsonError(f"nested deeper than {MAX_DEPTH} levels")
-        items = parent.values() if isinstance(parent, dict) else parent
-        stack.extend((item, depth + 1) for item in items)
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        parts = (parent.values() if isinstance(parent, dict) else parent for parent in level)
+        level = [item for items in parts for item in items if isinstance(item, (dict, list))]
+    if level:
+        raise JsonError(f"nested deeper than {MAX_DEPTH} levels")
 
 
 def plain_digits(value: Decimal) -> str:
@@ -217,7 +222,25 @@ def _default(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+class WireText(bytes):
+    """A value that is encoded for a client already."""
+
+    __slots__ = ()
+
+
+_DIGITS_AS_ONE: Final = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))
+_BIG: Final = b"0" * 16
+
+
+def is_wire(text: bytes) -> bool:
+    """Whether what `dumps` wrote is for certain what `dumps_wire` would write: no integer in it is as long as one
+    beyond 2^53. Quick, as large texts need it."""
+    return _BIG not in text.translate(_DIGITS_AS_ONE)
+
+
 def _wire_default(value: Any) -> Any:
+    if isinstance(value, WireText):
+        return orjson.Fragment(bytes(value))
     if isinstance(value, Decimal):
         digits = _decimal_digits(value)
         is_exact = "." in digits or abs(value) <= _SAFE_INTEGER

@@ -108,9 +108,10 @@ def _load(tx: Tx, deps: EngineDeps, row: RunRow, fence: int, stored: Sequence[Ro
     """`stored`: the rows of its executions, if they have been read."""
     unsealing = Unsealing(tx, deps.vault, row.org_id)
     facts = facts_of(row, fence, unsealing)
+    reading = journal_rows.reading_of(tx, row.pk, unsealing.text)
     if stored is None:
-        return LoadedRun(row, facts, Journal.of(journal_rows.list_executions(tx, row.pk, unsealing.text)))
-    return LoadedRun(row, facts, Journal.of(journal_rows.execution_of(one, unsealing.text) for one in stored))
+        return LoadedRun(row, facts, Journal.of(journal_rows.list_executions(tx, row.pk, reading)))
+    return LoadedRun(row, facts, Journal.of(journal_rows.executions_of(stored, reading)))
 
 
 def _runner_of(deps: EngineDeps, engine: Engine, program: Program, loaded: LoadedRun) -> Runner:

@@ -18,6 +18,7 @@ from dustrun.operations.declaration.fields import Text, Version
 from dustrun.operations.shapes.findings import Ignoring
 from dustrun.services.runs.engine_port import CreatedRun
 from dustrun.services.runs.runs import Run, newest
+from dustrun.services.runs.shown_values import Omitted
 from dustrun.services.runs.start_request import RunRequest
 from dustrun.services.workflows.compiled import show_definition
 from dustrun.storage.runs.forks import Fork
@@ -110,6 +111,10 @@ class NodeAnswer(Answer):
     input: Any = None
     result: Any = None
     error: Json | None = None
+    input_omitted: bool = Field(False, description="Whether the input is larger than `omitLargerThan`.")
+    input_bytes: int | None = Field(None, description="Of an input that is omitted: its size as JSON.")
+    result_omitted: bool = Field(False, description="Whether the result is larger than `omitLargerThan`.")
+    result_bytes: int | None = Field(None, description="Of a result that is omitted: its size as JSON.")
     branch: str | None = None
     assumed: bool = False
     wake_at: Time | None = None
@@ -176,7 +181,9 @@ class RunAnswer(RunListItem):
     )
     execution_state: dict[str, NodeAnswer] | None = None
     workflow_definition: Json | None = None
-    payload: Json
+    payload: Json | None = Field(description="Null if it is omitted.")
+    payload_omitted: bool = Field(False, description="Whether the payload is larger than `omitLargerThan`.")
+    payload_bytes: int | None = Field(None, description="Of a payload that is omitted: its size as JSON.")
     prop_values: Json
 
 
@@ -220,13 +227,15 @@ def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
     shaped = {
         **data_of(RunListItem, row),
         "workflowOwnerUserId": run.owner,
-        "payload": _masked(row.payload),
+        "payload": _masked(row.payload) if run.payload is None else mask_value(run.payload),
         "propValues": _masked(row.prop_values),
         "simulationMode": ", ".join(dict.fromkeys(fork["strategy"] for fork in forks if fork["strategy"])) or None,
         "simulationForks": forks,
         "asOf": time(loads_own(row.as_of)["at"]) if row.as_of is not None else None,
         "rehearsalRunId": row.rehearsal_run_id,
     }
+    if isinstance(run.payload, Omitted):
+        shaped |= {"payload": None, "payloadOmitted": True, "payloadBytes": run.payload.bytes}
     if run.definition is not None:
         shaped["executionState"] = execution_state(run, node_ids)
         shaped["workflowDefinition"] = run.shown() if run.shown is not None else show_definition(run.definition)
@@ -307,6 +316,9 @@ def _node(execution: Execution, run: Run, inside: dict[str, dict[int, list[Execu
         "startedAt": time(execution.started_at),
         "finishedAt": time(execution.finished_at),
     }
+    for name in ("input", "result"):
+        if isinstance(value := shaped[name], Omitted):
+            shaped |= {name: None, f"{name}Omitted": True, f"{name}Bytes": value.bytes}
     if execution.facts is not None and KEPT_FROM in execution.facts:
         shaped["keptFrom"] = execution.facts[KEPT_FROM]
     earlier = (

@@ -25,6 +25,7 @@ from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.journal import Batch, Event
+from dustrun.storage.runs.large_values import LARGE
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.workflows import workflows as workflow_rows
 
@@ -56,7 +57,7 @@ def create(tx: Tx, prepared: PreparedRun, batch: Batch) -> tuple[int, list[Event
         _pass_on_variables(tx, facts.org_id, prepared.source_run_id, run_pk)
     if batch.ending is not None:
         journal_rows.note_end(tx, run_pk, facts.org_id, facts.workflow_id, batch.ending, str(facts.mode))
-    journal_rows.write_executions(tx, run_pk, batch)
+    journal_rows.write_executions(tx, run_pk, batch, is_new=True)
     events = journal_rows.write_events(tx, run_pk, facts.org_id, facts.workflow_id, 1, batch.events)
     return run_pk, events
 
@@ -77,6 +78,8 @@ def read_back(tx: Tx, run_pk: int, program: Program) -> WrittenRun:
 
 def _row(prepared: PreparedRun, batch: Batch) -> dict[str, Any]:
     facts, redaction, ending = prepared.facts, batch.redaction, batch.ending
+    payload = redaction.value(prepared.payload)
+    text = dumps_text(payload)
     return {
         "id": facts.id,
         "org_id": facts.org_id,
@@ -89,7 +92,7 @@ def _row(prepared: PreparedRun, batch: Batch) -> dict[str, Any]:
         "trigger_node_id": facts.trigger_node_id,
         "trigger_source": facts.trigger_source,
         "triggered_by": prepared.triggered_by,
-        "payload": dumps_text(redaction.value(prepared.payload)),
+        "payload": text if len(text) < LARGE else batch.fold(text, payload),
         "prop_values": dumps_text(redaction.value(facts.prop_values)),
         "chat_message_id": prepared.request.chat_message_id,
         "source_run_id": prepared.source_run_id,

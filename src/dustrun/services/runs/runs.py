@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
@@ -22,6 +23,7 @@ from dustrun.services.runs import pages as pages
 from dustrun.services.runs.create import RunDeps
 from dustrun.services.runs.engine_port import Engine
 from dustrun.services.runs.pages import RunPage
+from dustrun.services.runs.shown_values import Answering, ShownValues
 from dustrun.services.streaming import run_waits
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.streaming.run_waits import RunWaits
@@ -34,7 +36,8 @@ from dustrun.storage.runs import forks as fork_rows
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.forks import Fork
-from dustrun.storage.runs.journal import Event
+from dustrun.storage.runs.journal import Event, Reading
+from dustrun.storage.runs.large_values import MARK
 from dustrun.storage.runs.run_lists import RunFilters, count_by_status
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.runs.waits import is_answered
@@ -56,7 +59,8 @@ class Resolution:
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run with what became of its nodes; `executions` holds the newest attempt of each path. `owner`: the key that
-    created its workflow. `shown`: makes its definition as answers have it, if that is kept."""
+    created its workflow. `shown`: makes its definition as answers have it, if that is kept. `payload`: as
+    an answer has it, if it is large."""
 
     row: RunRow
     definition: Definition | None = None
@@ -64,6 +68,7 @@ class Run:
     forks: list[Fork] = field(default_factory=list)
     owner: str | None = None
     shown: Callable[[], Mapping[str, Any]] | None = None
+    payload: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,17 +205,31 @@ class Runs:
         return compiled
 
     async def get(
-        self, principal: Principal, run_id: str, *, slim: bool = False, node_ids: frozenset[str] | None = None
+        self,
+        principal: Principal,
+        run_id: str,
+        *,
+        slim: bool = False,
+        node_ids: frozenset[str] | None = None,
+        answer: Answering | None = None,
     ) -> Run:
         """One run; `slim` leaves out its nodes and definition. `node_ids`: with the executions of these nodes and of
-        what is inside them, None for all."""
+        what is inside them, None for all. `answer`: the run is for an answer alone, see `ShownValues`."""
 
         def query(tx: Tx) -> Run | None:
-            row = rows.find(tx, principal.org_id, run_id)
+            row = (rows.find if answer is None else rows.find_as_stored)(tx, principal.org_id, run_id)
             if row is None or not principal.may_use_workflow(row.workflow_id):
                 return None
-            executions = [] if slim else _executions(tx, row.pk, node_ids)
-            return Run(row, None, executions, _forks(tx, row), rows.find_owner(tx, row.workflow_id))
+            forks, owner = _forks(tx, row), rows.find_owner(tx, row.workflow_id)
+            if answer is None:
+                executions = [] if slim else _executions(tx, row.pk, node_ids, journal_rows.reading_of(tx, row.pk))
+                return Run(row, None, executions, forks, owner)
+            values = functools.cache(lambda: ShownValues(tx, row.pk, answer.largest))
+            reading = Reading(values) if answer.largest is None else Reading(values, least=0)
+            executions = [] if slim else _executions(tx, row.pk, node_ids, reading)
+            is_large = len(row.payload) >= reading.least or MARK in row.payload
+            payload = values().load_input(row.payload) if is_large else None
+            return Run(row, None, executions, forks, owner, payload=payload)
 
         run = await self._database.read(query)
         if run is None:
@@ -253,10 +272,10 @@ class Runs:
         return self._catalog
 
 
-def _executions(tx: Tx, run_pk: int, node_ids: frozenset[str] | None) -> list[Execution]:
+def _executions(tx: Tx, run_pk: int, node_ids: frozenset[str] | None, reading: Reading) -> list[Execution]:
     if node_ids is None or len(node_ids) > _FEW_NODES:
-        return journal_rows.list_executions(tx, run_pk)
-    return journal_rows.list_executions_of(tx, run_pk, node_ids)
+        return journal_rows.list_executions(tx, run_pk, reading)
+    return journal_rows.list_executions_of(tx, run_pk, node_ids, reading)
 
 
 def _forks(tx: Tx, row: RunRow) -> list[Fork]:

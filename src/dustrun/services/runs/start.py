@@ -219,7 +219,7 @@ class Starts:
     def _retry_of(self, tx: Tx, row: RunRow, program: Program, triggered_by: str) -> PreparedRun:
         """The prepared retry, with the signatures of the old run."""
         unsealing = Unsealing(tx, self._vault, row.org_id)
-        executions = journal_rows.list_executions(tx, row.pk, unsealing.text)
+        executions = journal_rows.list_executions(tx, row.pk, journal_rows.reading_of(tx, row.pk, unsealing.text))
         plain = replace(row, payload=unsealing.text(row.payload), prop_values=unsealing.text(row.prop_values))
         prepared = retry_of(plain, executions, program, triggered_by)
         prepared.batch.redaction.learn(unsealing.secrets)

@@ -28,6 +28,7 @@ from dustrun.storage.db import store_facts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs.large_values import StoredValues
 from dustrun.storage.triggers import ended_runs as rows
 from dustrun.storage.triggers import subscriptions as subscription_rows
 from dustrun.storage.triggers.ended_runs import EndRow
@@ -161,7 +162,13 @@ class EndedRuns:
 
     async def _fire_one(self, sub: Subscription, row: EndRow, payload: dict[str, Any]) -> None:
         depth, through = await self._database.read(
-            lambda tx: way_of(tx, row.trigger_source, row.payload, row.callers, row.workflow_id)
+            lambda tx: way_of(
+                tx,
+                row.trigger_source,
+                StoredValues(tx, row.run_pk).whole(row.payload),
+                row.callers,
+                row.workflow_id,
+            )
         )
         payload |= {"depth": depth + 1, "through": through}
         skip = None

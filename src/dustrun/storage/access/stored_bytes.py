@@ -18,7 +18,7 @@ from sqlalchemy import bindparam as b
 from dustrun.records import dataclass
 from dustrun.storage.db import store_facts
 from dustrun.storage.db.statement import Statement, Tx, is_one_of, numbered
-from dustrun.storage.db.tables import activity, events, executions, run_sizes, runs, stored_bytes
+from dustrun.storage.db.tables import activity, events, executions, run_sizes, run_values, runs, stored_bytes
 
 TOGETHER = 200
 """Activities of one step."""
@@ -26,6 +26,7 @@ _TEXTS = (
     (runs, runs.c.pk, ("definition", "payload", "prop_values", "error", "summary")),
     (executions, executions.c.run_pk, ("input", "result", "error", "facts")),
     (events, events.c.run_pk, ("data",)),
+    (run_values, run_values.c.run_pk, ("content",)),
 )
 
 _NEXT = Statement(

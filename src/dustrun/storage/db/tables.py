@@ -452,6 +452,16 @@ run_sizes = Table(
     comment="as measured after a run's newest start, wait or end",
 )
 
+run_values = Table(
+    "run_values",
+    metadata,
+    Column("run_pk", ROW_ID, primary_key=True, autoincrement=False),
+    Column("digest", Text, primary_key=True, comment="SHA-256 of the content, in hexadecimal"),
+    Column("content", Text, nullable=False, comment="JSON, maybe with marks of further values"),
+    Column("bytes", BigInteger, nullable=False, comment="size of the whole value as JSON"),
+    comment="large values, in whose place payload, input, result and facts have U+0001 and the digest",
+)
+
 stored_bytes = Table(
     "stored_bytes",
     metadata,

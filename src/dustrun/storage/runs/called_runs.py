@@ -3,8 +3,10 @@ called, if one of its chain was."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +19,7 @@ from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import executions, runs
 from dustrun.storage.runs import journal
 from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.large_values import StoredValues
 from dustrun.storage.runs.runs import RunRow
 
 _IN_ONE = 200
@@ -45,11 +48,11 @@ _COUNT = Statement(sa.text(f"{_SOME} SELECT count(*) FROM found").bindparams(*_O
 _OF_NODE = {
     column: Statement(
         sa.text(
-            f"{_SOME} SELECT DISTINCT executions.{column} FROM found JOIN runs ON runs.pk = found.pk"  # noqa: S608
+            f"{_SOME} SELECT executions.{column}, min(executions.run_pk) FROM found JOIN runs ON runs.pk = found.pk"  # noqa: S608
             " JOIN executions ON executions.run_pk = runs.pk"
             " WHERE coalesce(runs.workflow_id, '') = :workflow AND coalesce(runs.version, 0) = :version"
             " AND (executions.path = :node OR (:in_loop = 1 AND executions.node_id = :node))"
-            " AND executions.status <> 'skipped' LIMIT :most"
+            f" AND executions.status <> 'skipped' GROUP BY executions.{column} LIMIT :most"
         ).bindparams(
             *_OF_SOME,
             *(b(name, type_=sa.Text) for name in ("workflow", "node")),
@@ -160,8 +163,10 @@ def _list_of_node(tx: Tx, top: RunRow, node: CalledNode, column: str, most: int)
         "node": node.node_id,
         "in_loop": int(node.in_loop),
     }
-    found = {row[0] for row in tx.all(_OF_NODE[column], most=most + 1, **some, **place)}
-    return found if len(found) <= most else None
+    found = tx.all(_OF_NODE[column], most=most + 1, **some, **place)
+    if len(found) > most:
+        return None
+    return {text if text is None else StoredValues(tx, run_pk).whole(text) for text, run_pk in found}
 
 
 def _rows(tx: Tx, pks: Sequence[int]) -> list[RunRow]:
@@ -188,8 +193,8 @@ def list_reported(tx: Tx, pks: Sequence[int], most: int, *, with_results: bool) 
         else:
             whole = some
         found |= {pk: [] for pk in whole}
-        for row in rows:
-            found[row[0]].append(journal.execution_of(row[1:]))
+        for pk, of_run in itertools.groupby(rows, key=itemgetter(0)):
+            found[pk] = journal.executions_of([row[1:] for row in of_run], journal.reading_of(tx, pk))
         left -= len(rows)
         if len(whole) < len(some):
             break

@@ -18,6 +18,7 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import PendingResult, Row, Statement, Tx
 from dustrun.storage.runs import journal
+from dustrun.storage.runs.large_values import MARK
 from dustrun.storage.runs.runs import OpenRun, RunRow
 from dustrun.storage.sharing.leases import IS_DEAD
 
@@ -88,6 +89,7 @@ _CLAIM_BY_ROOMS = _claim(
 _IS_NEW: Final = (
     "r.pk = ANY(CAST(:pks AS bigint[])) AND r.claimed_by = :holder AND r.nodes_executed = 0"
     " AND r.source_run_id IS NULL AND length(r.payload) + length(r.prop_values) <= :chars"
+    f" AND r.payload NOT LIKE '%{MARK}%'"
 )
 _NEW = Statement(
     sa.text(f"SELECT {', '.join(f'r.{field.name}' for field in fields(RunRow))} FROM runs r WHERE {_IS_NEW}")  # noqa: S608 - the same

@@ -26,6 +26,7 @@ from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, execut
 from dustrun.storage.runs import forks as fork_rows
 from dustrun.storage.runs import waits as wait_rows
 from dustrun.storage.runs.forks import Fork
+from dustrun.storage.runs.large_values import LARGE, MARK, LargeValues, StoredValues
 from dustrun.storage.runs.waits import ChildResult, Waits
 
 SHORT_BYTES = 1_048_576
@@ -84,6 +85,7 @@ class Batch:
         "executed",
         "forks",
         "input_weights",
+        "large",
         "redaction",
         "sets_status",
         "signals_used",
@@ -100,6 +102,7 @@ class Batch:
         self.texts: dict[tuple[str, int], str] = {}
         self.input_weights: dict[tuple[str, int], int] = {}
         self.signals_used: list[int] = []
+        self.large: LargeValues | None = None
         self.executed = 0
         self.status = status
         self.wake_at: int | None = None
@@ -110,6 +113,12 @@ class Batch:
         self.waits: Waits | None = None
         self.forks: list[Fork] = []
         self.redaction = Redaction({}) if redaction is None else redaction
+
+    def fold(self, text: str, value: Any) -> str:
+        """The text to store for a large value, of which `large` then has parts."""
+        if self.large is None:
+            self.large = LargeValues()
+        return self.large.fold(text, value)
 
     @property
     def is_own(self) -> bool:
@@ -230,8 +239,9 @@ _KEEP_WORDS = Statement(
 _USE_SIGNAL = Statement(sa.delete(run_signals).where(run_signals.c.id == b("id_")))
 _SUCCEEDED = (NodeStatus.SUCCESS, NodeStatus.PARTIAL)
 COLUMNS = tuple(field.name for field in fields(Execution))
-"""The columns that `execution_of` reads, in order."""
+"""The columns that `executions_of` reads, in order."""
 _COLUMNS = [executions.c[name] for name in COLUMNS]
+_TEXTS = slice(COLUMNS.index("input"), COLUMNS.index("facts") + 1)
 _LIST = Statement(
     sa.select(*_COLUMNS).where(executions.c.run_pk == b("run_pk")).order_by(executions.c.path, executions.c.attempt)
 )
@@ -254,25 +264,33 @@ _FIND = Statement(
 )
 
 
-def _text(redaction: Redaction, value: Any) -> str | None:
+def _text(redaction: Redaction, value: Any, batch: Batch | None = None) -> str | None:
+    """The text to store for a value; with what is large in it in `batch.large`, if a batch is given."""
     if value is None:
         return None
-    text = dumps_text(redaction.value(value) if redaction.secrets else value)
-    return mask_links(text) if LINK in text else text
+    if redaction.secrets:
+        value = redaction.value(value)
+    text = dumps_text(value)
+    if LINK in text:
+        return mask_links(text)
+    return text if batch is None or len(text) < LARGE else batch.fold(text, value)
 
 
-def _outcome(execution: Execution, text: str | None, redaction: Redaction) -> Row:
+def _outcome(execution: Execution, text: str | None, batch: Batch) -> Row:
     """The values of `_OUTCOME`."""
+    redaction = batch.redaction
     if execution.status in _SUCCEEDED:
         result = redaction.value(execution.result) if redaction.secrets else execution.result
         if text is None or result is not execution.result:
             text = dumps_text(result)
+        if len(text) >= LARGE:
+            text = batch.fold(text, result)
     return (
         str(execution.status),  # not `value`, which costs three times as much
         execution.branch,
         text,
         None if execution.error is None else _text(redaction, execution.error),
-        None if execution.facts is None else _text(redaction, execution.facts),
+        None if execution.facts is None else _text(redaction, execution.facts, batch),
         int(execution.assumed),
         execution.wake_at,
         execution.finished_at,
@@ -368,23 +386,25 @@ def find_written(tx: Tx, run_pk: int, after: int, batch: Batch) -> list[Event] |
     return None if first is None else found[first : first + size]
 
 
-def write_executions(tx: Tx, run_pk: int, batch: Batch) -> None:
-    """Writes a batch's executions."""
-    redaction, texts = batch.redaction, batch.texts
+def write_executions(tx: Tx, run_pk: int, batch: Batch, *, is_new: bool = False) -> None:
+    """Writes a batch's executions; `is_new`: of a run that is created with them."""
+    texts = batch.texts
     added = [
         (
-            *_outcome(one, texts.get(key), redaction),
+            *_outcome(one, texts.get(key), batch),
             run_pk,
             *key,
             one.node_id,
-            _text(redaction, one.input),
+            _text(batch.redaction, one.input, batch),
             one.started_at,
         )
         for key, one in batch.added.items()
     ]
     tx.rows(_ADD_EXECUTION, added)
-    changed = [(*_outcome(one, texts.get(key), redaction), run_pk, *key) for key, one in batch.changed.items()]
+    changed = [(*_outcome(one, texts.get(key), batch), run_pk, *key) for key, one in batch.changed.items()]
     tx.rows(_CHANGE_EXECUTION, changed)
+    if batch.large is not None:
+        batch.large.write(tx, run_pk, is_new=is_new)
 
 
 def write_events(
@@ -457,12 +477,44 @@ class RunHeads:
         return found
 
 
-def execution_of(row: Row, unseal: Callable[[str], str] = hide) -> Execution:
-    """Converts a stored execution for the core; signatures stay placeholder marks unless `unseal` resolves them."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How texts of executions become values. `values`: for rows with a large text, which is one with a mark or of at
+    least so many characters. `unseal` resolves signatures, which stay placeholder marks otherwise."""
 
-    def _load(text: str | None) -> Any:
-        return None if text is None else loads_own(unseal(text))
+    values: Callable[[], StoredValues]
+    unseal: Callable[[str], str] = hide
+    least: int = LARGE
 
+
+def reading_of(tx: Tx, run_pk: int, unseal: Callable[[str], str] = hide) -> Reading:
+    """How the executions of a run are read for the core. They may share what is large in them: nobody may change it."""
+    return Reading(functools.partial(StoredValues, tx, run_pk, unseal), unseal)
+
+
+def executions_of(rows: Sequence[Row], reading: Reading) -> list[Execution]:
+    """Converts stored executions."""
+    for row in rows:
+        for text in row[_TEXTS]:
+            if text is not None and (len(text) >= reading.least or MARK in text):
+                return _with_large(rows, reading.values())
+
+    def load(text: str) -> Any:
+        return loads_own(reading.unseal(text))
+
+    return [_execution_of(row, load, load, load, load) for row in rows]
+
+
+def _with_large(rows: Sequence[Row], values: StoredValues) -> list[Execution]:
+    values.prepare(rows)
+    loads = values.load_input, values.load_result, values.load, values.load_facts
+    return [_execution_of(row, *loads) for row in rows]
+
+
+Load = Callable[[str], Any]
+
+
+def _execution_of(row: Row, load_input: Load, load_result: Load, load_error: Load, load_facts: Load) -> Execution:
     path, node_id, attempt, status, branch, input_, result, error, facts, assumed, wake_at, started, finished = row
     return Execution(
         path=path,
@@ -470,10 +522,10 @@ def execution_of(row: Row, unseal: Callable[[str], str] = hide) -> Execution:
         attempt=attempt,
         status=NodeStatus(status),
         branch=branch,
-        input=_load(input_),
-        result=_load(result),
-        error=_load(error),
-        facts=_load(facts),
+        input=None if input_ is None else load_input(input_),
+        result=None if result is None else load_result(result),
+        error=None if error is None else load_error(error),
+        facts=None if facts is None else load_facts(facts),
         assumed=bool(assumed),
         wake_at=wake_at,
         started_at=started,
@@ -481,23 +533,22 @@ def execution_of(row: Row, unseal: Callable[[str], str] = hide) -> Execution:
     )
 
 
-def list_executions_of(tx: Tx, run_pk: int, node_ids: Iterable[str]) -> list[Execution]:
+def list_executions_of(tx: Tx, run_pk: int, node_ids: Iterable[str], reading: Reading) -> list[Execution]:
     """Lists every attempt of some nodes, and of what is inside them if they are loops at the top."""
     found: dict[tuple[str, int], Execution] = {}
     for node_id in node_ids:
         items = f"{node_id}["
-        for row in tx.all(_LIST_OF_NODE, run_pk=run_pk, the_node=node_id, chars=len(items), items=items):
-            one = execution_of(row)
-            found[one.path, one.attempt] = one
+        rows = tx.all(_LIST_OF_NODE, run_pk=run_pk, the_node=node_id, chars=len(items), items=items)
+        found |= {(one.path, one.attempt): one for one in executions_of(rows, reading)}
     return [found[key] for key in sorted(found)]
 
 
 def find_execution(tx: Tx, run_pk: int, path: str) -> Execution | None:
     """Finds the newest attempt of a path."""
     row = tx.one(_FIND, run_pk=run_pk, the_path=path)
-    return execution_of(row) if row is not None else None
+    return executions_of([row], reading_of(tx, run_pk))[0] if row is not None else None
 
 
-def list_executions(tx: Tx, run_pk: int, unseal: Callable[[str], str] = hide) -> list[Execution]:
+def list_executions(tx: Tx, run_pk: int, reading: Reading | None = None) -> list[Execution]:
     """Lists every attempt of every execution of a run."""
-    return [execution_of(row, unseal) for row in tx.all(_LIST, run_pk=run_pk)]
+    return executions_of(tx.all(_LIST, run_pk=run_pk), reading_of(tx, run_pk) if reading is None else reading)

@@ -7,10 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
-from dustrun.core.values.exact_json import loads_own
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import executions, runs, workflows
+from dustrun.storage.runs.large_values import StoredValues
 
 _IS_PASSED = runs.c.passed == sa.literal_column("1")  # a literal, so that SQLite uses the partial index
 _earlier = runs.alias("earlier")
@@ -99,7 +99,8 @@ def list_called(tx: Tx, run_pk: int) -> list[PassedRun]:
 
 def list_done(tx: Tx, run_pk: int, node_id: str) -> list[SucceededNode]:
     """The successful executions of a node in a run."""
+    values = StoredValues(tx, run_pk)
     return [
-        SucceededNode(path, at, loads_own(facts))
+        SucceededNode(path, at, values.load(facts))
         for path, at, facts in tx.all(_LIST_DONE, the_pk=run_pk, node_id=node_id)
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,8 +10,9 @@ from sqlalchemy import bindparam as b
 
 from dustrun.records import dataclass
 from dustrun.storage.db.ledger_tables import wallets
-from dustrun.storage.db.statement import Insertion, Statement, Tx
+from dustrun.storage.db.statement import Insertion, Row, Statement, Tx
 from dustrun.storage.db.tables import message_runs, messages, run_is_open, run_signals, runs, workflows
+from dustrun.storage.runs.large_values import MARK, StoredValues
 
 _OPEN = ("running", "waiting")
 _IS_OPEN = sa.or_(runs.c.status == "running", runs.c.status == "waiting")
@@ -194,8 +195,22 @@ def newest_pk(tx: Tx) -> int:
     return int(row[0])
 
 
+def run_of(tx: Tx, row: Row) -> RunRow:
+    """Converts a row with the columns of `RunRow`."""
+    run = RunRow(*row)
+    if MARK in run.payload:
+        return replace(run, payload=StoredValues(tx, run.pk).whole(run.payload))
+    return run
+
+
 def find(tx: Tx, org_id: str, run_id: str) -> RunRow | None:
     """Finds a run by its public id."""
+    row = tx.one(_FIND, org_id=org_id, id_=run_id)
+    return run_of(tx, row) if row else None
+
+
+def find_as_stored(tx: Tx, org_id: str, run_id: str) -> RunRow | None:
+    """The same, with a payload for `StoredValues`."""
     row = tx.one(_FIND, org_id=org_id, id_=run_id)
     return RunRow(*row) if row else None
 
@@ -203,7 +218,7 @@ def find(tx: Tx, org_id: str, run_id: str) -> RunRow | None:
 def find_launched(tx: Tx, org_id: str, rehearsal_run_id: str) -> RunRow | None:
     """Finds the run that was started as a rehearsal showed it."""
     row = tx.one(_FIND_LAUNCHED, org_id=org_id, id_=rehearsal_run_id)
-    return RunRow(*row) if row else None
+    return run_of(tx, row) if row else None
 
 
 def find_key(tx: Tx, org_id: str, run_id: str) -> tuple[int, str, int, str | None] | None:
@@ -222,7 +237,7 @@ def get(tx: Tx, run_pk: int) -> RunRow:
 def find_by_pk(tx: Tx, run_pk: int) -> RunRow | None:
     """Finds a run that may have been deleted."""
     row = tx.one(_GET, the_pk=run_pk)
-    return RunRow(*row) if row else None
+    return run_of(tx, row) if row else None
 
 
 def take_up(tx: Tx, run_pk: int) -> int | None:
@@ -286,13 +301,13 @@ def link_message(tx: Tx, message_id: str, run_pk: int) -> None:
 
 def list_passed(tx: Tx, workflow_id: str, version: int, mode: str) -> list[RunRow]:
     """Lists the newest passed rehearsals of a version, at most 200."""
-    return [RunRow(*row) for row in tx.all(_LIST_PASSED, workflow_id=workflow_id, version=version, mode=mode)]
+    return [run_of(tx, row) for row in tx.all(_LIST_PASSED, workflow_id=workflow_id, version=version, mode=mode)]
 
 
 def find_called(tx: Tx, run_pk: int, path: str) -> RunRow | None:
     """Finds the newest run that a node of a run called."""
     row = tx.one(_FIND_CALLED, the_pk=run_pk, the_path=path)
-    return RunRow(*row) if row is not None else None
+    return run_of(tx, row) if row is not None else None
 
 
 def find_default_wallet(tx: Tx, org_id: str) -> str | None:

@@ -73,6 +73,7 @@ class EndRow:
     mode: str
     trigger_source: str
     payload: str
+    """As it is stored: see `StoredValues`."""
     callers: str | None
     started_at: int
     finished_at: int | None
