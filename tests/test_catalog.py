@@ -243,6 +243,13 @@ def test_an_installed_package_offers_actions(tmp_path: Path) -> None:
     install(tmp_path, "say_hello", FILE)
     found = load_apart(tmp_path, "print(json.dumps(catalog.load().public_action('say-hello', summary=True)))")
     assert (found["type"], found["family"], found["tags"]) == ("say-hello", "chat", ["chat"])
+    assert found["package"] == {"name": "plugin", "version": "1.0"}
+
+
+def test_what_comes_with_dustrun_or_from_a_folder_has_no_package(tmp_path: Path) -> None:
+    found = load_with(tmp_path, hello=FILE)
+    every = [*found.public_actions(summary=True), *found.public_triggers(summary=True), *found.public_connectors()]
+    assert {one["package"] and one["package"]["name"] for one in every} == {None}
 
 
 def test_an_installed_package_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:

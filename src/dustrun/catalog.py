@@ -27,6 +27,7 @@ from dustrun.records import dataclass
 from dustrun.sdk import Action, Effect, Trigger
 from dustrun.sdk.connector import Connector
 from dustrun.sdk.fields import hinted_fields, schema_of
+from dustrun.sdk.package import Package
 
 Declared = Action | Trigger | Connector
 _TYPE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -87,6 +88,7 @@ class Catalog:
         shown: dict[str, Any] = {"type": kind, "kind": trigger.kind, "summary": trigger.summary}
         shown |= {"tags": [trigger.kind], "connectors": list(trigger.connector)}
         shown["connectorRequired"] = trigger.connector_required
+        shown["package"] = _public_package(trigger.package)
         if not summary:
             shown |= {
                 "description": trigger.description,
@@ -133,6 +135,7 @@ def _public_action(action: Action, summary: bool) -> dict[str, Any]:
         "connectorRequired": bool(action.connector) and not action.connector_optional,
         "branches": [],
         "branchesIn": None,
+        "package": _public_package(action.package),
     }
     if not summary:
         shown |= {
@@ -143,6 +146,10 @@ def _public_action(action: Action, summary: bool) -> dict[str, Any]:
             "exampleOutput": action.example_output,
         }
     return shown
+
+
+def _public_package(package: Package | None) -> dict[str, str] | None:
+    return None if package is None else package.public()
 
 
 def _public_connector(connector: Connector) -> dict[str, Any]:
@@ -156,6 +163,7 @@ def _public_connector(connector: Connector) -> dict[str, Any]:
         "secretFields": sorted(connector.secret_fields),
         "dataSchema": connector.data_schema(),
         "exampleData": connector.example,
+        "package": _public_package(connector.package),
     }
 
 
@@ -175,6 +183,7 @@ def _public_control(kind: str, summary: bool) -> dict[str, Any]:
         "connectorRequired": False,
         "branches": list(spec.branches({})) if spec.branches is not None else [],
         "branchesIn": BRANCHES_IN.get(kind),
+        "package": None,
     }
     if not summary:
         shown |= {
@@ -195,6 +204,7 @@ class _Found:
     family: str
     module: ModuleType
     must_declare: bool = False
+    package: Package | None = None
 
     @property
     def type(self) -> str:
@@ -288,7 +298,8 @@ def _taken(named: tuple[str, ...], attaching: tuple[str, ...]) -> tuple[str, ...
 def _find(actions_dir: Path | None) -> Iterator[_Found]:
     yield from _bundled()
     for entry in _installed(tuple(sys.path)):
-        yield _Found(entry.module.rpartition(".")[2], entry.name, _load_entry(entry), must_declare=True)
+        name, module = entry.module.rpartition(".")[2], _load_entry(entry)
+        yield _Found(name, entry.name, module, must_declare=True, package=_package_of(entry))
     if actions_dir is not None:
         yield from _find_own(actions_dir)
 
@@ -320,6 +331,10 @@ def _find_own(folder: Path) -> Iterator[_Found]:
     for path in sorted(folder.glob("*.py")):
         if not path.stem.startswith("_"):
             yield _Found(path.stem, "own", _load_file(path), must_declare=True)
+
+
+def _package_of(entry: EntryPoint) -> Package | None:
+    return None if entry.dist is None else Package(entry.dist.name, entry.dist.version)
 
 
 def _load_entry(entry: EntryPoint) -> ModuleType:
@@ -358,13 +373,19 @@ def _documented(module: ModuleType) -> tuple[str, str]:
 
 def _named(value: Declared, found: _Found) -> tuple[Declared, NodeSpec | None]:
     summary, description = _documented(found.module)
+    known: dict[str, Any] = {
+        "type": found.type,
+        "summary": summary,
+        "description": description,
+        "package": found.package,
+    }
     if isinstance(value, Action):
-        action = replace(value, type=found.type, family=found.family, summary=summary, description=description)
+        action = replace(value, family=found.family, **known)
         return action, _action_spec(action)
     if isinstance(value, Trigger):
-        trigger = replace(value, type=found.type, summary=summary, description=description)
+        trigger = replace(value, **known)
         return trigger, _trigger_spec(trigger)
-    return replace(value, type=found.type, summary=summary, description=description), None
+    return replace(value, **known), None
 
 
 def _action_spec(action: Action) -> NodeSpec:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import threading
 import zlib
+from dataclasses import replace
+from typing import Any
 
 import jsonschema
 
+from dustrun.catalog import Catalog
 from testkit.composition import Composition
 
 
@@ -92,3 +97,23 @@ async def test_a_compressed_answer_is_what_other_programs_read(server: Compositi
     # one member with the right checksum and size, which `gzip` itself checks
     assert json.loads(gzip.decompress(raw))["requestId"] == packed.headers["x-request-id"]
     assert zlib.decompressobj(wbits=31).decompress(raw) == gzip.decompress(raw)
+
+
+class _Counted(Catalog):
+    """A catalogue that notes which thread builds its actions."""
+
+    builders: list[int] = []  # noqa: RUF012 (Catalog is frozen)
+
+    def public_actions(self, *, summary: bool = False) -> list[dict[str, Any]]:
+        self.builders.append(threading.get_ident())
+        return super().public_actions(summary=summary)
+
+
+async def test_requests_before_the_lists_are_built_have_them_built_once_beside_the_loop(server: Composition) -> None:
+    real = server.parts.catalog
+    counted = _Counted(real.actions, real.triggers, real.connectors, real.specs())
+    parts = replace(server.parts, catalog=counted)
+    await asyncio.gather(*(parts.await_catalogue() for _ in range(5)))
+    assert len(parts.public_actions) == len(server.parts.public_actions)
+    assert len(counted.builders) == 1
+    assert counted.builders != [threading.get_ident()]

@@ -70,7 +70,7 @@ async def _serve(settings: Settings, ready: _Ready | None) -> None:
         address = server_file.address_of(host, port)
         told = partial(_announce, settings, address, ready, server.owner_key_path)
         web = make_web_server(server.app, settings, server.begin_stop, told)
-        asyncio.get_running_loop().run_in_executor(None, server.app.parts.build_catalogue)
+        assert server.app.parts.catalogue_built  # which begins to build it
         spare_the_collector()
         server.writer.on_taken.append(web.give_way)
         server.trigger_host.on_many_armed.append(gc.freeze)  # they stay as well

@@ -13,7 +13,6 @@ from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.operations.workflows import WorkflowQuery
 from dustrun.records import dataclass
-from dustrun.sdk.threads import run_beside
 from dustrun.services.access.paging import Page, page_of
 
 noun = Noun("Catalogue")
@@ -60,6 +59,5 @@ async def list_tags(
 async def _counted(call: Call, kind: str) -> Counter[str]:
     if kind == "workflows":
         return await call.parts.workflows.count_tags(WorkflowQuery().filters(call))
-    if _SCOPES[kind] not in vars(call.parts):
-        await run_beside(call.parts.build_catalogue)
+    await call.parts.await_catalogue()
     return Counter(tag for shown in getattr(call.parts, _SCOPES[kind]) for tag in shown["tags"])

@@ -14,6 +14,7 @@ from dustrun.core.workflow.specs import Origin
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.records import dataclass
 from dustrun.sdk.fields import hinted_fields
+from dustrun.sdk.package import Package
 
 # The effect of a node on the outside world, which decides what the modes (simulate, dust, live) do with it.
 
@@ -85,6 +86,8 @@ class Action:
     family: str = ""
     summary: str = ""
     description: str = ""
+    package: Package | None = None
+    """None of those that come with Dustrun, and of files in the operator's folder."""
 
     def effect_for(self, value: Any) -> Effect:
         """The effect of one resolved input, for actions whose effect depends on it."""

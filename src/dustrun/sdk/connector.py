@@ -27,6 +27,7 @@ from dustrun.core.values.fields import Fields
 from dustrun.records import dataclass
 from dustrun.sdk.context import HttpRequest
 from dustrun.sdk.fields import hinted_fields, schema_of
+from dustrun.sdk.package import Package
 
 Kind = Literal["http", "token", "secret"]
 MASK = "•••"
@@ -47,6 +48,7 @@ class Connector:
     type: str = ""
     summary: str = ""
     description: str = ""
+    package: Package | None = None
 
     @property
     def attaches(self) -> bool:

@@ -27,6 +27,7 @@ from dustrun.errors import DustrunError
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Block, Chain, ChainCall, Prices
 from dustrun.sdk.context import Connection, StreamingHttp
+from dustrun.sdk.package import Package
 from dustrun.sdk.tables import WatchedTables
 
 ARMED_KINDS: Final = frozenset(["webhook", "timed", "polled", "streamed", "chain", "internal"])
@@ -336,6 +337,7 @@ class Trigger:
     type: str = ""
     summary: str = ""
     description: str = ""
+    package: Package | None = None
 
     @property
     def is_armed(self) -> bool:

@@ -54,7 +54,7 @@ def checked(model: type[M], arguments: Json) -> M:
 async def search_nodes(parts: Parts, principal: Principal, asked: inputs.SearchNodes) -> Result:
     """The types that mention every word, one line each; of imported documents those that their search finds."""
     words = asked.query.casefold().split()
-    await run_beside(parts.build_catalogue)
+    await parts.await_catalogue()
     known = [*parts.public_triggers, *parts.public_actions]
     found = [one for one in known if all(word in _searched(one) for word in words)]
     page = await parts.data.imports.search(principal, asked.query, "", Paging(asked.limit))
@@ -77,7 +77,7 @@ def _searched(one: Json) -> str:
 
 async def describe_nodes(parts: Parts, principal: Principal, asked: inputs.DescribeNodes) -> Result:
     """The types in full; of many large ones, less."""
-    await run_beside(parts.build_catalogue)
+    await parts.await_catalogue()
     known = {one["type"]: one for one in (*parts.public_triggers, *parts.public_actions)}
     shown, imported = [], []
     for kind in asked.types:

@@ -75,6 +75,13 @@ Summary = Annotated[bool, Field(description="Leave out schemas and examples.")]
 Type = Annotated[str, Field(description="The node type.", examples=["http-request"])]
 
 
+class PackageAnswer(Answer):
+    """An installed package."""
+
+    name: str
+    version: str
+
+
 class NodeTypeAnswer(Answer):
     """One node type; with `summary=true`, without schemas and examples."""
 
@@ -85,6 +92,9 @@ class NodeTypeAnswer(Answer):
     name: str = Field(description="Display name.")
     summary: str
     tags: list[str]
+    package: PackageAnswer | None = Field(
+        description="The installed package that it comes from; null for Dustrun's own and for files in `actions_dir`."
+    )
     description: str | None = None
     payload_schema: dict[str, Any] | None = Field(None, description="JSON Schema of a node's `payload`.")
     result_schema: dict[str, Any] | None = Field(None, description="JSON Schema of a node's result.")
@@ -134,6 +144,9 @@ class ConnectorTypeAnswer(Answer):
     secret_fields: list[str] = Field(description="Fields of `data` that are encrypted and never returned.")
     data_schema: dict[str, Any] = Field(description="JSON Schema of a connector's `data`.")
     example_data: dict[str, Any]
+    package: PackageAnswer | None = Field(
+        description="The installed package that it comes from; null for Dustrun's own and for files in `actions_dir`."
+    )
 
 
 _DETAILS = frozenset({"description", "inputSchema", "outputSchema", "exampleInput", "exampleOutput"})
@@ -188,8 +201,7 @@ _UNCHANGED = "The caller has the list already, by its ETag in `If-None-Match`."
 
 async def _every(call: Call, name: str) -> list[dict[str, Any]]:
     """A list of the catalogue; a request that comes before the start has built it waits beside the loop."""
-    if name not in vars(call.parts):
-        await run_beside(call.parts.build_catalogue)
+    await call.parts.await_catalogue()
     found: list[dict[str, Any]] = getattr(call.parts, name)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import field
@@ -236,8 +237,18 @@ class Parts:
         """Answers of the catalogue that have been asked for."""
         return {}
 
-    def build_catalogue(self) -> None:
-        """Builds the lists below, which takes 100 ms and more: not on the event loop."""
+    @functools.cached_property
+    def catalogue_built(self) -> asyncio.Future[None]:
+        """Done once the lists below are built; who asks first has them built beside the event loop. It is one for all:
+        a thousand installed types take two seconds, and each thread that did the same would take them once more."""
+        return asyncio.get_running_loop().run_in_executor(None, self._build_catalogue)
+
+    async def await_catalogue(self) -> None:
+        """Returns once the lists below are built, which somebody else may wait for too."""
+        if not self.catalogue_built.done():
+            await asyncio.shield(self.catalogue_built)
+
+    def _build_catalogue(self) -> None:
         for name in ("public_actions", "public_triggers", "public_connectors"):
             getattr(self, name)
 
