@@ -73,7 +73,7 @@ export const useRun = (id: string) =>
 /** A run without the states of its nodes, which may be large: those are asked for one at a time. */
 const runHead = (id: string) => ({
   queryKey: ['run', id, 'head'],
-  queryFn: () => get('/v1/runs/{id}', { path: { id }, query: { nodeIds: '-' } }),
+  queryFn: () => get('/v1/runs/{id}', { path: { id }, query: { nodeIds: '-', omitLargerThan: 100_000 } }),
 })
 export const useRunHead = (id: string) => useQuery(runHead(id))
 export const useRunNode = (id: string, nodeId: string) =>

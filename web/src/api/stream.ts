@@ -97,7 +97,8 @@ export function follow(runId: string, listener: Listener): () => void {
   // The browser gives up for good on an answer that says no: of a server that is starting, which is asked again, or about
   // a run that is not there for this key, which is asked no more.
   const retry = async () => {
-    const refused = await get('/v1/runs/{id}', { path: { id: runId }, query: { nodeIds: '-' } }).then(
+    const query = { nodeIds: '-', omitLargerThan: 100_000 }
+    const refused = await get('/v1/runs/{id}', { path: { id: runId }, query }).then(
       () => false,
       (error) => error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429,
     )
