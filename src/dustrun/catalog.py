@@ -33,6 +33,9 @@ Declared = Action | Trigger | Connector
 _TYPE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 IMPORTED: Final = "imported-operation"
 """The action that carries out all operations of imported documents, whose types are `<api>.<operation>`."""
+GROUPS: Final = ("dustrun.actions", "dustrun.triggers", "dustrun.connectors")
+"""Groups of the entry points by which installed packages offer types."""
+_CONNECTORS: Final = GROUPS[2]
 _Value = TypeVar("_Value")
 
 
@@ -307,22 +310,33 @@ def _find(actions_dir: Path | None) -> Iterator[_Found]:
 @functools.cache
 def _bundled() -> tuple[_Found, ...]:
     """The modules of this package."""
-    infos = (
-        info
-        for package in (actions, triggers, connectors)
-        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-        if not info.ispkg
-    )
-    parts = [info.name.split(".") for info in infos]
+    parts = [name.split(".") for package in (actions, triggers, connectors) for name in _modules_of(package)]
     return tuple(_Found(one[-1], one[-2], importlib.import_module(".".join(one))) for one in parts)
+
+
+def _modules_of(package: ModuleType) -> list[str]:
+    infos = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    return [info.name for info in infos if not info.ispkg]
+
+
+def names(actions_dir: Path | None = None) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that node types and connector types may have, by the modules that are there: `load` without importing
+    them."""
+    own = [] if actions_dir is None else [path.stem for path in actions_dir.glob("*.py")]
+    found: dict[bool, set[str]] = {False: {*own}, True: {*own}}
+    for package in (actions, triggers, connectors):
+        found[package is connectors].update(name.rpartition(".")[2] for name in _modules_of(package))
+    for entry in _installed(tuple(sys.path)):
+        found[entry.group == _CONNECTORS].add(entry.module.rpartition(".")[2])
+    nodes, stored = (frozenset(name.replace("_", "-") for name in found[is_stored]) for is_stored in (False, True))
+    return nodes | CONTROL.keys(), stored
 
 
 @functools.lru_cache(maxsize=8)
 def _installed(_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """The entry points of the packages on a path; found once, since every installed package is read for that."""
     installed = entry_points()
-    groups = ("dustrun.actions", "dustrun.triggers", "dustrun.connectors")
-    return tuple(entry for group in groups for entry in installed.select(group=group))
+    return tuple(entry for group in GROUPS for entry in installed.select(group=group))
 
 
 def _find_own(folder: Path) -> Iterator[_Found]:

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dustrun import clock
-from dustrun.cli.doctor import checkups_money
+from dustrun.cli.doctor import checkups_money, checkups_types
 from dustrun.cli.doctor.checkups_machine import answers_as_ours
 from dustrun.cli.doctor.finding import Finding
 from dustrun.errors import DustrunError
@@ -154,6 +154,7 @@ def _look(settings: Settings, database: Database) -> list[Finding]:
         findings += sharing(settings, database)
         findings += [secrets(settings, database), *late_runs(settings, database), *restored(database)]
         findings.append(audit_log(database))
+        findings += checkups_types.types(settings, database)
         findings += checkups_money.local(settings, database)
     return findings
 
