@@ -29,8 +29,9 @@ async def question_of(client: Client, run_id: str) -> str:
     """The approval that a run waits for, once it does."""
 
     async def look() -> str | None:
-        found = (await client.get("/v1/approvals?status=pending")).data["items"]
-        return next((str(one["id"]) for one in found if one["runId"] == run_id), None)
+        found = (await client.get(f"/v1/approvals?status=pending&runId={run_id}")).data["items"]
+        assert all(one["runId"] == run_id for one in found)
+        return str(found[0]["id"]) if found else None
 
     return str(await until(look))
 

@@ -120,7 +120,7 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/activity/stream": [get("?lastEventId=0")],
     "GET /v1/search": [get("?limit=100&q=e"), get("?limit=100&q=nowhere-to-be-found")],
     "GET /v1/search/similar/{type}/{id}": [get("?limit=20", type="workflow", id="large")],
-    "GET /v1/approvals": [get(_FULL), get(_FULL + "&status=pending")],
+    "GET /v1/approvals": [get(_FULL), get(_FULL + "&status=pending"), get(_FULL + "&runId=run_1")],
     "GET /v1/approvals/{id}": [get(id="approval")],
     "GET /v1/approvals/{id}/spends": [get(id="approval")],
     "GET /v1/overview": [get("?since=2026-01-31T12:00:00.000Z")],

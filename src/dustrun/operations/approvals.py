@@ -201,10 +201,13 @@ async def list_approvals(
         Named("status"),
         Field(description=f"Statuses, {ANY_OF}; default: the open ones."),
     ] = None,
+    run_id: Annotated[
+        str | None, Named("runId"), Field(max_length=128, description="Only questions of this run; see `runId` of one.")
+    ] = None,
 ) -> Page[Listed]:
     """List approval questions, newest first."""
     wanted = statuses if statuses is not None else ["pending"]
-    return await call.parts.waits.approvals.list_page(call.principal, wanted, paging)
+    return await call.parts.waits.approvals.list_page(call.principal, wanted, paging, run_id)
 
 
 @noun.get(

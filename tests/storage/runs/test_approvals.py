@@ -36,6 +36,19 @@ async def test_only_the_first_closes_an_approval(tmp_path: Path, store_url: str)
         assert (row.status, row.decided_at, row.decided_by, row.comment) == wanted[0]
 
 
+async def test_the_questions_of_one_run_are_listed(tmp_path: Path, store_url: str) -> None:
+    async with composed(tmp_path, database_url=store_url) as server:
+        asked = {}
+        for run_id in ("run_1", "run_2"):
+            await server.owner.post("/v1/runs", {"runId": run_id, "definition": ASKING})
+            asked[run_id] = await question_of(server.owner, run_id)
+        for run_id, question in asked.items():
+            found = (await server.owner.get(f"/v1/approvals?runId={run_id}")).data["items"]
+            assert [one["id"] for one in found] == [question]
+        assert (await server.owner.get("/v1/approvals?runId=run_2&status=rejected")).data["items"] == []
+        assert (await server.owner.get("/v1/approvals?runId=run_3")).data["items"] == []
+
+
 @pytest.mark.parametrize(
     ("path", "page"),
     [
@@ -64,7 +77,7 @@ async def test_lists_take_every_filter(tmp_path: Path, store_url: str) -> None:
                 return [
                     *transactions.list_page(tx, "org", filters, 3, 0),
                     *signatures.list_page(tx, "org", "run", 3, 0, **reached),
-                    *approvals.list_page(tx, "org", ["pending"], 3, 0, only=reached["only_workflows"]),
+                    *approvals.list_page(tx, "org", ["pending"], 3, 0, run_id="r", only=reached["only_workflows"]),
                     *wallets.list_page(tx, "org", with_archived=True, limit=3, offset=0),
                     *variables.list_history(tx, "w", "v", 3, 0),
                     *variables.list_of_run(tx, 1, 3, 0),

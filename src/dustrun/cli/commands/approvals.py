@@ -33,6 +33,7 @@ def _row(item: dict[str, Any]) -> list[Any]:
 @app.command("list")
 def list_approvals(
     status: Annotated[str | None, typer.Option("--status", help="Only this status; default: pending.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Only questions of this run.")] = None,
     limit: Limit = 20,
     offset: Offset = 0,
     as_json: AsJson = False,
@@ -40,7 +41,7 @@ def list_approvals(
     key: Key = None,
 ) -> None:
     """List pending approvals, newest first."""
-    page = client_of(server, key).get("/v1/approvals", status=status, limit=limit, offset=offset)
+    page = client_of(server, key).get("/v1/approvals", status=status, runId=run, limit=limit, offset=offset)
     show_page(page, _COLUMNS, _row, as_json, spare=("why", "decided by", "run", "node", "workflow", "ends"))
 
 

@@ -312,14 +312,20 @@ class Approvals:
         self._launches = launches
 
     async def list_page(
-        self, principal: Principal, statuses: Sequence[str], paging: Paging
+        self, principal: Principal, statuses: Sequence[str], paging: Paging, run_id: str | None = None
     ) -> Page[tuple[ApprovalRow, str, str | None]]:
-        """The organisation's approvals, newest first, each with why a person is asked, in a sentence, and why the
-        caller could not approve it."""
+        """The approvals of the organisation or of one run, newest first. Each has, in a sentence, why a person is asked,
+        and why the caller could not approve it."""
 
         def query(tx: Tx) -> list[tuple[ApprovalRow, str, str | None]]:
             found = rows.list_page(
-                tx, principal.org_id, statuses, paging.peek, paging.offset, only=principal.workflow_ids
+                tx,
+                principal.org_id,
+                statuses,
+                paging.peek,
+                paging.offset,
+                run_id=run_id,
+                only=principal.workflow_ids,
             )
             verdicts = rows.list_verdicts(tx, [one for one in found if one.binding is not None and one.launch is None])
             refusal = _refusals_for(tx, principal)

@@ -14,7 +14,7 @@ from dustrun.records import dataclass
 from dustrun.storage.db import facts
 from dustrun.storage.db.ledger_tables import signatures, transactions
 from dustrun.storage.db.statement import Statement, Tx, count_of, is_one_of, numbered
-from dustrun.storage.db.tables import approvals
+from dustrun.storage.db.tables import approvals, runs
 from dustrun.storage.db.tables import facts as fact_table
 
 PENDING, APPROVED, REJECTED, TIMED_OUT = "pending", "approved", "rejected", "timed_out"
@@ -217,21 +217,33 @@ def find_subject(tx: Tx, row: ApprovalRow) -> ApprovalSubject | None:
 
 
 def list_page(
-    tx: Tx, org_id: str, statuses: Sequence[str], limit: int, offset: int, *, only: Collection[str] | None = None
+    tx: Tx,
+    org_id: str,
+    statuses: Sequence[str],
+    limit: int,
+    offset: int,
+    *,
+    run_id: str | None = None,
+    only: Collection[str] | None = None,
 ) -> list[ApprovalRow]:
-    """Lists approvals, newest first; `only` limits them to some workflows."""
-    statement = _page(tuple(sorted(set(statuses))), count_of(only))
+    """Lists approvals, newest first, of one run or of all; `only` limits them to some workflows."""
+    statement = _page(tuple(sorted(set(statuses))), count_of(only), run_id is not None)
     values = {"org_id": org_id, "most": limit, "skip": offset, **numbered("workflow", only)}
     if statuses:
         values["now"] = clock.now_ms()
+    if run_id is not None:
+        values["of_run"] = run_id
     return [_row(row) for row in tx.all(statement, **values)]
 
 
 @lru_cache(maxsize=256)
-def _page(statuses: tuple[str, ...], workflows: int | None) -> Statement:
+def _page(statuses: tuple[str, ...], workflows: int | None, is_of_run: bool) -> Statement:
     """The statement of a page; a caller asks again and again with the same filters."""
     reached = is_one_of(approvals.c.workflow_id, "workflow", workflows)
     query = sa.select(*_COLUMNS).where(approvals.c.org_id == b("org_id"), *reached)
+    if is_of_run:
+        pk = sa.select(runs.c.pk).where(runs.c.org_id == b("org_id"), runs.c.id == b("of_run"))
+        query = query.where(approvals.c.run_pk == pk.scalar_subquery())
     if statuses:
         has_ended = approvals.c.expires_at <= b("now", type_=sa.BigInteger)
         is_over = sa.and_(approvals.c.launch.is_not(None), approvals.c.status == PENDING, has_ended)
