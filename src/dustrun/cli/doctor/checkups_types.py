@@ -1,4 +1,4 @@
-"""`dustrun doctor`: what a removed package leaves behind, namely nodes and connectors of types that nothing provides."""
+"""`dustrun doctor`: what a removed package leaves, namely nodes and connectors of types that nothing provides."""
 
 from __future__ import annotations
 

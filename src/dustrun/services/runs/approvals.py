@@ -314,8 +314,8 @@ class Approvals:
     async def list_page(
         self, principal: Principal, statuses: Sequence[str], paging: Paging, run_id: str | None = None
     ) -> Page[tuple[ApprovalRow, str, str | None]]:
-        """The approvals of the organisation or of one run, newest first. Each has, in a sentence, why a person is asked,
-        and why the caller could not approve it."""
+        """The approvals of the organisation or of one run, newest first. Each says, in a sentence, why a person is
+        asked, and why the caller could not approve it."""
 
         def query(tx: Tx) -> list[tuple[ApprovalRow, str, str | None]]:
             found = rows.list_page(
