@@ -17,8 +17,8 @@ from testkit.composition import composed
 ODD: dict[str, Any] = {
     "control": f"{MARK}0123",
     "quoted": '"NaN" \\ \n',
-    "amount": "12345678901234567890.5",
-    "letters": "ſ é 漢 🙂",
+    "amount": "1234567890.5",
+    "letters": "é 漢 🙂",
     "none": None,
     "yes": True,
 }
@@ -80,7 +80,7 @@ async def test_what_is_large_can_be_left_out_and_asked_for_by_node(bench: Bench)
 
 async def test_numbers_and_secrets_of_large_values_are_shown_as_those_of_small_ones(bench: Bench) -> None:
     """Both keep a value's text from being passed on as it is stored."""
-    private = {"password": "open sesame", "url": "https://a.example/?signature=0123456789abcdef", "big": 2**60}
+    private = {"password": "open sesame", "url": "https://a.example/?sig=0123456789abcdef", "big": 2**60, "s": "ſ"}
     few, many = [
         await bench.run({"first": sort()}, payload={"rows": [{"n": 1, **private}] * count}) for count in (1, 2_000)
     ]
@@ -93,6 +93,16 @@ async def test_numbers_and_secrets_of_large_values_are_shown_as_those_of_small_o
         )
     assert "sesame" not in json.dumps(many["payload"])
     assert many["payload"]["rows"][0]["big"] == str(2**60)
+
+
+async def test_large_values_are_exact_numbers_for_who_asks(bench: Bench) -> None:
+    rows = [{"n": number, "amount": 2**60 + number} for number in range(2_000)]
+    for payload in (PAYLOAD, {"rows": rows}):  # of the second, only what has no such integers is passed on
+        run_id = (await bench.run({"first": sort()}, payload=payload))["id"]
+        reply = await bench.api.http.get(f"/v1/runs/{run_id}", headers={"Dustrun-Exact-Numbers": "true"})
+        found = json.loads(reply.content)["data"]
+        assert found["payload"] == payload
+        assert found["executionState"]["first"]["result"]["items"] == payload["rows"]
 
 
 @pytest.mark.both_stores

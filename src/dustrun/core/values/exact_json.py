@@ -219,11 +219,13 @@ def _integer_digits(value: int) -> str:
 def _default(value: Any) -> Any:
     if isinstance(value, Decimal):
         return orjson.Fragment(_decimal_digits(value))
+    if isinstance(value, JsonText):
+        return orjson.Fragment(bytes(value))
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-class WireText(bytes):
-    """A value that is encoded for a client already."""
+class JsonText(bytes):
+    """A value that is JSON already, for any encoder."""
 
     __slots__ = ()
 
@@ -239,8 +241,6 @@ def is_wire(text: bytes) -> bool:
 
 
 def _wire_default(value: Any) -> Any:
-    if isinstance(value, WireText):
-        return orjson.Fragment(bytes(value))
     if isinstance(value, Decimal):
         digits = _decimal_digits(value)
         is_exact = "." in digits or abs(value) <= _SAFE_INTEGER

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from dustrun.core.values.exact_json import WireText, is_wire
+from dustrun.core.values.exact_json import JsonText, is_wire
 from dustrun.log import may_hold_secret
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Tx
@@ -42,7 +42,7 @@ class ShownValues(StoredValues):
             self.prepare_sizes(rows)
 
     def load_input(self, text: str) -> Any:
-        """A value that still has to be masked, unless it is a `WireText`."""
+        """A value that still has to be masked, unless it is a `JsonText`."""
         return self._show(text, is_private=True)
 
     def load_result(self, text: str) -> Any:
@@ -58,7 +58,7 @@ class ShownValues(StoredValues):
             return Omitted(size)
         is_large = len(text) >= LARGE or MARK in text
         if is_large and all(self._may_pass(piece, is_private) for piece in self.pieces(text)):
-            return WireText(self.whole(text).encode())
+            return JsonText(self.whole(text).encode())
         return self.load(text)
 
     def _may_pass(self, piece: str, is_private: bool) -> bool:
