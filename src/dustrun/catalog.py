@@ -302,7 +302,8 @@ def _find(actions_dir: Path | None) -> Iterator[_Found]:
     yield from _bundled()
     for entry in _installed(tuple(sys.path)):
         name, module = entry.module.rpartition(".")[2], _load_entry(entry)
-        yield _Found(name, entry.name, module, must_declare=True, package=_package_of(entry))
+        family = entry.name.partition(".")[0]  # names in a group differ, and a family has many actions
+        yield _Found(name, family, module, must_declare=True, package=_package_of(entry))
     if actions_dir is not None:
         yield from _find_own(actions_dir)
 

@@ -12,6 +12,7 @@ from dustrun.cli.commands import (
     connector,
     hooks,
     keys,
+    new_package,
     runs,
     serve,
     triggers,
@@ -61,4 +62,5 @@ app.command("moved")(backup.moved)
 app.add_typer(update.app, name="update")
 app.command("doctor")(command.doctor)
 app.command("new-action")(actions.new_action)
+app.command("new-package")(new_package.new_package)
 examples.put(app)

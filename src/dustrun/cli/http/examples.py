@@ -84,6 +84,7 @@ OF: dict[str, tuple[str, ...]] = {
         "dustrun doctor --offline --json",
     ),
     "new-action": ("dustrun new-action convert-temperature --family data",),
+    "new-package": ("dustrun new-package acme-shop", "dustrun new-package acme-shop --into packages --no-test"),
     "hooks list": ("dustrun hooks list",),
     "hooks create": (
         "dustrun hooks create Alerts https://hooks.example.com/dustrun --event run.failed",
