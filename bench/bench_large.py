@@ -46,7 +46,7 @@ def run(
     """`scale` = repeats; `sizes` in megabytes."""
     del seed
     repeats = scale or (2 if quick else 7)
-    limits = {f"DUSTRUN_MAX_{what}_BYTES": str(64 << 20) for what in ("BODY", "RESULT")}
+    limits = dict.fromkeys(("DUSTRUN_MAX_BODY_BYTES", "DUSTRUN_MAX_RESULT_BYTES"), str(64 << 20))
     found: dict[str, Any] = {"store": store, "payloads": [], "aimHeldMs": AIM_HELD_MS, "failures": []}
     with tempfile.TemporaryDirectory() as folder, _database(store) as url:
         where = {"DUSTRUN_DATABASE_URL": url} if url else {}
