@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from dustrun import clock
 from dustrun.storage.db.tables import idempotency_keys, metadata, runs
 from dustrun.storage.runs import retention
+from dustrun.storage.runs.large_values import LARGE
 from testkit.composition import Composition, composed
 
 DAY_MS = 86_400_000
@@ -85,11 +86,14 @@ async def _rows_of_runs(server: Composition) -> dict[str, set[int]]:
 @pytest.mark.both_stores
 async def test_an_old_run_goes_with_all_that_is_its_own(server: Composition) -> None:
     flow = await server.owner.create_workflow(COUNTING)
-    old = await _run(server, flow["id"])
-    young = await _run(server, flow["id"])
+    large = {f"text{number}": f"{number:02}" * (LARGE // 2) for number in range(60)}
+    old = await _run(server, flow["id"], payload=large)
+    young = await _run(server, flow["id"], payload=large)
+    assert len((await _rows_of_runs(server))["run_values"]) == 2
     await _age(server, old)
     assert await server.parts.access.retention.sweep() == 1
     assert await _left(server) == {young}
+    assert len((await _rows_of_runs(server))["run_values"]) == 1
     kept = {row[0] for row in await server.rows(sa.select(runs.c.pk))}
     assert all(found <= kept for found in (await _rows_of_runs(server)).values())
     assert (await server.owner.get(f"/v1/runs/{old}")).code == 404003

@@ -42,6 +42,8 @@ HIDDEN = ""
 KEEPING = tuple(metadata.tables[name] for name in ("spends", "transactions", "signatures"))
 """Money tables: a run that they reference is kept complete, as proof of what was spent."""
 _PIECE = 500
+_PIECE_OF_VALUES = 50
+"""Large values, of which one may have a megabyte."""
 
 _LIST = Statement(
     sa.select(
@@ -123,6 +125,18 @@ _DELETE_EXECUTIONS = Statement(
         executions.c.run_pk == b("the_pk"), executions.c.path.in_(sa.select(_first_paths.c.path))
     )
 )
+_first_values = (
+    sa.select(run_values.c.digest)
+    .where(run_values.c.run_pk == b("the_pk"))
+    .order_by(run_values.c.digest)
+    .limit(_PIECE_OF_VALUES)
+    .subquery()
+)
+_DELETE_VALUES = Statement(
+    sa.delete(run_values).where(
+        run_values.c.run_pk == b("the_pk"), run_values.c.digest.in_(sa.select(_first_values.c.digest))
+    )
+)
 _DELETE_REST = [
     Statement(sa.delete(table).where(table.c[column] == b("the_pk")))
     for table, column in (
@@ -132,7 +146,6 @@ _DELETE_REST = [
         (message_runs, "run_pk"),
         (run_signals, "run_pk"),
         (run_sizes, "run_pk"),
-        (run_values, "run_pk"),
         (run_variables, "owner_pk"),
         (run_words, "run_pk"),
         (simulation_forks, "top_pk"),
@@ -237,7 +250,7 @@ def purge(tx: Tx, budget: int) -> bool:
     """Deletes about `budget` rows of hidden runs; False if nothing is left to delete."""
     found = tx.all(_FIRST_HIDDEN, count=budget // 10 + 1)
     for (pk,) in found:
-        for statement in (_DELETE_EVENTS, _DELETE_EXECUTIONS):
+        for statement in (_DELETE_EVENTS, _DELETE_EXECUTIONS, _DELETE_VALUES):
             while budget > 0 and (gone := tx.run(statement, the_pk=pk)):
                 budget -= gone
         if budget <= 0:
