@@ -37,6 +37,30 @@ def target(root: Json, value: Any) -> Any:
     return value
 
 
+def admit_null(schema: Any) -> None:
+    """Lets `nullable` mean null wherever a schema has it.
+
+    By 3.0.3 it only adds to a `type` beside it, and an `enum` without null refuses null; `openapi-core` goes by that.
+    GitHub's document has it beside `oneOf` and `enum`, too, and says in words that null is taken there
+    (`projects/update-item-for-org`: "To clear the field, set this to null"; `secret-scanning/update-alert`, `validity`:
+    "`null` to clear the override"). To refuse null there would be to refuse what the document describes.
+    """
+    if isinstance(schema, list):
+        for one in schema:
+            admit_null(one)
+    if not isinstance(schema, dict):
+        return
+    for one in schema.values():
+        admit_null(one)
+    if schema.get("nullable") is not True:
+        return
+    if isinstance(schema.get("enum"), list) and None not in schema["enum"]:
+        schema["enum"] = [*schema["enum"], None]
+    for key in ("anyOf", "oneOf"):
+        if "type" not in schema and isinstance(schema.get(key), list):
+            schema[key] = [*schema[key], {"enum": [None], "nullable": True}]
+
+
 def nested(pairs: list[tuple[str, str]]) -> Json:
     """`a[b][0]=c` as `{"a": {"b": {"0": "c"}}}`; a name that comes again makes a list."""
     found: Json = {}
@@ -62,11 +86,15 @@ def cast(root: Json, schema: Any, value: Any) -> Any:
                 return cast(root, one, value)
             except (ValueError, TypeError):
                 continue
+        if key in schema:
+            raise ValueError(f"none of the alternatives in {key} fits {str(value)[:60]!r}")
     if "enum" in schema and value not in map(str, schema["enum"]):
         raise ValueError("not among its choices")
     kind = schema.get("type")
     if kind == "array":
         if isinstance(value, dict):
+            if set(value) != {str(at) for at in range(len(value))}:
+                raise ValueError("no list: its indices are not 0, 1, 2 …")  # another alternative may be meant
             value = [value[str(at)] for at in range(len(value))]
         items = value if isinstance(value, list) else [value]
         return [cast(root, schema.get("items", {}), one) for one in items]
@@ -115,6 +143,7 @@ class Checked:
         self.root = root
         root["servers"] = [{"url": "http://localhost"}]
         root.pop("security", None)
+        admit_null([root["paths"], root.get("components")])
         self._deep: dict[tuple[str, str], tuple[dict[str, Any], Any]] = {}
         self._patterns: list[tuple[re.Pattern[str], str]] = []
         for path, item in root["paths"].items():

@@ -21,7 +21,7 @@ MOST_OPERATIONS: Final = 50_000
 _METHODS: Final = frozenset(
     {"get", "put", "post", "delete", "options", "head", "patch", "trace", "query", "connect"}
 )  # other keys of a path are no operations
-_ARGS_BYTES: Final = 24_000
+_ARGS_BYTES: Final = 32_000
 _RESULT_BYTES: Final = 8_000
 _MOST_TEXT: Final = 2_000
 _MOST_TOLD: Final = 200

@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, Final
 
 from dustrun.core.openapi.operation import FieldStyle, ImportedOperation, Parameter
 from dustrun.core.openapi.parameters import TEMPLATE
 from dustrun.core.openapi.reader import BODY
-from dustrun.core.openapi.styles import Style, form_pairs, header_text, path_text, query_pairs
+from dustrun.core.openapi.styles import Style, form_pairs, header_text, path_text, query_pairs, usual_style
+from dustrun.core.openapi.unwritten import Path, find_unwritten, is_unwritten
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.records import dataclass
+
+
+_UNWRITTEN: Final = (
+    "The receiver needs it, and a form or query cannot carry an empty list, an empty object or null. Give it a value; "
+    "some receivers take an empty text for it."
+)
 
 
 @dataclass(slots=True)
@@ -27,7 +34,8 @@ class BuiltRequest:
 
 
 def build_request(operation: ImportedOperation, args: Mapping[str, Any]) -> BuiltRequest:
-    """The request; raises `Invalid` for a value that would lead to another path."""
+    """The request; raises `Invalid` for a value that would lead to another path, and for one that the receiver needs
+    and that its notation cannot carry."""
     request = BuiltRequest(_url(operation, args))
     cookies = []
     for one in operation.parameters:
@@ -64,21 +72,35 @@ def _url(operation: ImportedOperation, args: Mapping[str, Any]) -> str:
     for one in in_path.values():
         if any(step in (".", "..") for step in path.partition("?")[0].split("/")):
             raise _refused(one, 'A step of the path may not be "." or "..": the request would go to another path.')
+    in_query = [one for one in operation.parameters if one.place == "query"]
+    _refuse_unwritten(operation, args, {one.field: _style(one) for one in in_query}, operation.args, ())
     pairs = [
-        f"{name}={text}"
-        for one in operation.parameters
-        if one.place == "query"
-        for name, text in query_pairs(one.name, args.get(one.field), _style(one))
+        f"{name}={text}" for one in in_query for name, text in query_pairs(one.name, args.get(one.field), _style(one))
     ]
     url = f"{operation.server}{path if path.startswith('/') else f'/{path}'}"
     return f"{url}{'&' if '?' in url else '?'}{'&'.join(pairs)}" if pairs else url
 
 
 def _refused(one: Parameter, message: str) -> Invalid:
-    problem = Problem(f"payload.args.{one.field}", message)
-    return Invalid(
-        f'The argument "{one.field}" is not valid: {message}', code=Code.ACTION_INPUT_INVALID, details=[problem]
-    )
+    return _invalid(one.field, message)
+
+
+def _invalid(name: str, message: str) -> Invalid:
+    problem = Problem(f"payload.args.{name}", message)
+    return Invalid(f'The argument "{name}" is not valid: {message}', code=Code.ACTION_INPUT_INVALID, details=[problem])
+
+
+def _refuse_unwritten(
+    operation: ImportedOperation, values: Mapping[str, Any], styles: Mapping[str, Style], schema: Any, at: Path
+) -> None:
+    """Raises `Invalid` for a value that is needed and of which nothing would be written; one that is JSON always is."""
+    written = {name: value for name, value in values.items() if name in styles and not styles[name].as_json}
+    nested = {name: value for name, value in written.items() if styles[name].name == "deepObject"}
+    shallow = {name: None for name, value in written.items() if name not in nested and is_unwritten(value)}
+    found = find_unwritten({**nested, **shallow}, schema, operation.args.get("$defs", {}))
+    if found is not None:
+        name = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in (*at, *found))[1:]
+        raise _invalid(name, _UNWRITTEN)
 
 
 def _add_body(request: BuiltRequest, operation: ImportedOperation, args: Mapping[str, Any]) -> None:
@@ -90,11 +112,16 @@ def _add_body(request: BuiltRequest, operation: ImportedOperation, args: Mapping
         request.headers["Content-Type"] = operation.body.media_type
         return
     request.form = {}
-    fields = value.items() if isinstance(value, dict) else [("value", value)]
-    for name, inner in fields:
-        for key, text in form_pairs(name, inner, _form_style(operation.body.fields.get(name))):
+    fields = value if isinstance(value, dict) else {"value": value}
+    styles = {name: _form_style(operation.body.fields.get(name), inner) for name, inner in fields.items()}
+    _refuse_unwritten(operation, fields, styles, operation.args.get("properties", {}).get(BODY), (BODY,))
+    for name, inner in fields.items():
+        for key, text in form_pairs(name, inner, styles[name]):
             request.form.setdefault(key, []).append(text)
 
 
-def _form_style(one: FieldStyle | None) -> Style | None:
-    return None if one is None else Style(name=one.style, explode=one.explode, as_json=one.as_json)
+def _form_style(one: FieldStyle | None, value: Any) -> Style:
+    """The document's, or the usual one for such a value."""
+    if one is None:
+        return usual_style(value)
+    return Style(name=one.style, explode=one.explode, as_json=one.as_json)

@@ -24,7 +24,11 @@ _DEEPEST: Final = 24
 _SHALLOWER: Final = (8, 5, 3, 2, 1)
 _MOST_CHARS: Final = 240
 _MOST_ITEMS: Final = 200
-"""Of an `enum`, or of the names of an object: what has more is left out, or cut."""
+"""Of the names of an object or the choices of an answer: what has more is left out, or cut."""
+_MOST_CHOICES: Final = 1_000
+"""Of an `enum` of requests: countries and kinds of events are more than 200, and a wrong one is refused."""
+_DESCRIBED: Final = 2
+"""The depth to which a schema keeps its descriptions if it would be too large with all."""
 _IN_PLACE: Final = ("allOf", "anyOf", "oneOf", "not")
 
 
@@ -134,9 +138,10 @@ class Schemas:
         return self._known[reference].in_place
 
     def _fitting(self, schema: Any, most: int) -> _Converted:
-        """The schema, less deep if it would be larger than that."""
-        for deepest in (_DEEPEST, *_SHALLOWER):
-            one = _Conversion(self._document, self._dropped, deepest, self._name)
+        """The schema: if it would be larger than that, first without the descriptions far inside, which say nothing of
+        what is accepted, then less deep."""
+        for deepest, described in ((_DEEPEST, _DEEPEST), *((one, _DESCRIBED) for one in (_DEEPEST, *_SHALLOWER))):
+            one = _Conversion(self._document, self._dropped, (deepest, described), self._name)
             converted = one.convert(schema, 0, in_place=True)
             size = len(dumps(converted))
             if size <= most:
@@ -158,12 +163,16 @@ class Schemas:
 
 
 class _Conversion:
-    """One schema, to a depth; beyond it everything is accepted."""
+    """One schema, to a depth, beyond which everything is accepted, and with descriptions to another. `dropped`: the
+    key of fields that are not in this direction."""
 
-    def __init__(self, document: Document, dropped: str, deepest: int, name: Callable[[str], str]) -> None:
+    def __init__(
+        self, document: Document, dropped: str, depths: tuple[int, int], name: Callable[[str], str]
+    ) -> None:
         self._old = not document.has_null_types
         self._dropped = dropped
-        self._deepest = deepest
+        self._deepest, self._described = depths
+        self._choices = _MOST_CHOICES if dropped == "readOnly" else _MOST_ITEMS
         self._name = name
         self.refers: dict[str, None] = {}
         self.in_place: dict[str, None] = {}
@@ -180,27 +189,27 @@ class _Conversion:
             if in_place:
                 self.in_place[reference] = None
             return {"$ref": f"#/$defs/{self._name(reference)}"}
-        found = self._plain(schema)
+        found = self._plain(schema, depth)
         found |= self._inside(schema, depth)
         for key in _IN_PLACE:
             value = schema.get(key)
             if key == "not":
                 if isinstance(value, dict):
                     found[key] = self.convert(value, depth + 1, in_place=in_place)
-            elif isinstance(value, list) and value:
-                found[key] = [self.convert(one, depth + 1, in_place=in_place) for one in value[:_MOST_ITEMS]]
+            elif isinstance(value, list) and 0 < len(value) <= _MOST_ITEMS:  # with fewer it would accept less
+                found[key] = [self.convert(one, depth + 1, in_place=in_place) for one in value]
         return self._with_null(schema, found) if self._old else found
 
-    def _plain(self, schema: Json) -> Json:
+    def _plain(self, schema: Json, depth: int) -> Json:
         found: Json = {}
         kind = _type_of(schema.get("type"))
         if kind is not None:
             found["type"] = kind
-        if isinstance(about := schema.get("description"), str) and about:
+        if depth <= self._described and isinstance(about := schema.get("description"), str) and about:
             found["description"] = _cut(about)
         found |= {key: schema[key] for key, is_good in _PLAIN.items() if key in schema and is_good(schema[key])}
         values = schema.get("enum")
-        if isinstance(values, list) and 0 < len(values) <= _MOST_ITEMS:
+        if isinstance(values, list) and 0 < len(values) <= self._choices:
             found["enum"] = values
         for bound in ("minimum", "maximum"):
             key = f"exclusive{bound.capitalize()}"

@@ -96,14 +96,18 @@ def nested(name: str, value: Any) -> Iterator[Pair]:
         yield from nested(f"{name}[{key}]", inner)
 
 
+def usual_style(value: Any) -> Style:
+    """How a value is written in a form whose document does not say it."""
+    is_plain = isinstance(value, list) and not any(isinstance(one, dict | list) for one in value)
+    return Style(explode=True, as_json=isinstance(value, dict | list) and not is_plain)
+
+
 def form_pairs(name: str, value: Any, style: Style | None) -> Iterator[Pair]:
     """The fields of a form, not yet encoded. Without a style, lists of plain values repeat the name and anything else
     that is no plain value is one JSON text."""
     if value is None:
         return
-    if style is None:
-        is_plain = isinstance(value, list) and not any(isinstance(one, dict | list) for one in value)
-        style = Style(explode=True, as_json=isinstance(value, dict | list) and not is_plain)
+    style = style or usual_style(value)
     if style.as_json:
         yield name, dumps_text(value)
     elif not isinstance(value, dict | list):
