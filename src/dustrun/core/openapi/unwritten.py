@@ -7,10 +7,10 @@ required field would be missing at the receiver, and a list would have a gap in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
-_MOST_HOPS: Final = 16
 Path = tuple[str | int, ...]
+Schemas = tuple[Any, ...]
 
 
 def is_unwritten(value: Any) -> bool:
@@ -21,45 +21,63 @@ def is_unwritten(value: Any) -> bool:
 
 def find_unwritten(value: Any, schema: Any, definitions: Mapping[str, Any]) -> Path | None:
     """The path of the first needed value of which nothing would be written."""
-    return next(_unwritten(value, [schema], definitions), None)
+    return next(_Search(definitions).find(value, (schema,)), None)
 
 
-def _unwritten(value: Any, schemas: list[Any], definitions: Mapping[str, Any]) -> Iterator[Path]:
-    if not isinstance(value, dict | list):
-        return
-    parts = [part for one in schemas for part in _parts(one, definitions, 0)]
-    if isinstance(value, dict):
-        needed = _needed(parts)
-        entries = [(name, one, name in needed, _of_field(parts, name)) for name, one in value.items()]
-    else:
-        items = [part["items"] for part in parts if "items" in part]
-        entries = [(at, one, True, items) for at, one in enumerate(value)]
-    for key, inner, is_needed, inner_schemas in entries:
-        if is_unwritten(inner):
-            if is_needed:
+class _Shape:
+    """What several schemas of one value say of it: the fields that it needs, and the schemas of fields and items."""
+
+    def __init__(self, schemas: Schemas, definitions: Mapping[str, Any]) -> None:
+        seen: set[str] = set()
+        parts = [part for one in schemas for part in _parts(one, definitions, seen)]
+        required = [set(part.get("required", ())) for part in parts if "properties" in part or "required" in part]
+        self.needed = set.intersection(*required) if required else set()  # which alternative is meant is not known
+        self.items = tuple(part["items"] for part in parts if "items" in part)
+        self.fields: dict[str, Schemas] = {}
+        for part in parts:
+            for name, one in part.get("properties", {}).items():
+                self.fields[name] = (*self.fields.get(name, ()), one)
+
+
+class _Search:
+    """Each shape is made once, however many values have it."""
+
+    def __init__(self, definitions: Mapping[str, Any]) -> None:
+        self._definitions = definitions
+        self._shapes: dict[tuple[int, ...], _Shape] = {}
+
+    def find(self, value: Any, schemas: Schemas) -> Iterator[Path]:
+        """The paths in a value."""
+        if not isinstance(value, dict | list):
+            return
+        shape = self._shape(schemas)
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in entries:
+            is_item = isinstance(key, int)
+            if not is_unwritten(inner):
+                within = shape.items if is_item else shape.fields.get(str(key), ())
+                yield from ((key, *rest) for rest in self.find(inner, within))
+            elif is_item or key in shape.needed:
                 yield (key,)
-        else:
-            yield from ((key, *rest) for rest in _unwritten(inner, inner_schemas, definitions))
+
+    def _shape(self, schemas: Schemas) -> _Shape:
+        key = tuple(map(id, schemas))
+        found = self._shapes.get(key)
+        if found is None:
+            found = self._shapes[key] = _Shape(schemas, self._definitions)
+        return found
 
 
-def _needed(parts: list[Mapping[str, Any]]) -> set[str]:
-    """The fields that each kind of object requires; which of the alternatives is meant is not known."""
-    required = [set(part.get("required", ())) for part in parts if "properties" in part or "required" in part]
-    return set.intersection(*required) if required else set()
-
-
-def _of_field(parts: list[Mapping[str, Any]], name: str) -> list[Any]:
-    return [part["properties"][name] for part in parts if name in part.get("properties", {})]
-
-
-def _parts(schema: Any, definitions: Mapping[str, Any], hops: int) -> Iterator[Mapping[str, Any]]:
-    """The schema and its alternatives, without references."""
-    if not isinstance(schema, dict) or hops > _MOST_HOPS:
+def _parts(schema: Any, definitions: Mapping[str, Any], seen: set[str]) -> Iterator[Mapping[str, Any]]:
+    """The schema and its alternatives, without references; what is referred to again comes once."""
+    if not isinstance(schema, dict):
         return
     if isinstance(reference := schema.get("$ref"), str):
-        yield from _parts(definitions.get(reference.removeprefix("#/$defs/")), definitions, hops + 1)
+        if reference not in seen:
+            seen.add(reference)
+            yield from _parts(definitions.get(reference.removeprefix("#/$defs/")), definitions, seen)
         return
     yield schema
     for key in ("allOf", "anyOf", "oneOf"):
         for one in schema.get(key, ()):
-            yield from _parts(one, definitions, hops + 1)
+            yield from _parts(one, definitions, seen)
