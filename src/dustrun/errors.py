@@ -54,6 +54,7 @@ class Code(enum.IntEnum):
     CSRF_TOKEN_MISSING = 403021, "A write with a session's cookie lacks the session's token."
     BEARER_NEEDED = 403022, "The call needs the API key itself; a browser's session is not enough."
     SIGN_IN_REFUSED = 403023, "The identity provider's answer signs nobody in; the message says why."
+    CONSENT_REFUSED = 403027, "The consent to what a connector may do has no effect; the message says why."
     PASSKEY_REFUSED = 403024, "The passkey's answer is not right; the message says why."
     PASSKEY_NEEDED = 403025, "The person has a passkey, and must just have signed in with it to do this."
     SCIM_FILTER_REFUSED = (

@@ -33,6 +33,7 @@ from dustrun.services.access.sessions import ProtocolSessions, Sessions
 from dustrun.services.access.usage import Usage
 from dustrun.services.actions import ActionCalls
 from dustrun.services.connectors.connectors import Connectors
+from dustrun.services.connectors.consents import Consents
 from dustrun.services.connectors.mcp_tools import McpTools
 from dustrun.services.data.conversations import Conversations
 from dustrun.services.data.hands_of_runs import HandsOfRuns
@@ -187,6 +188,7 @@ def make_data(base: Base) -> DataParts:
         variables=Variables(base.database, base.writer, Keeping(hands, shaping)),
         tables=Tables(base.database, base.writer, base.settings, hands, shaping),
         connectors=connectors,
+        consents=Consents(base.settings, base.database, base.writer, base.vault, connectors, base.connections),
         mcp_tools=McpTools(base.writer, connectors, base.connections),
         imports=DocumentImports(base.database, base.writer, base.document_http),
         mcp_sessions=ProtocolSessions(),

@@ -14,6 +14,7 @@ from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.services.access.paging import Page
 from dustrun.services.connectors.connectors import MAX_HOSTS, ConnectorChange, ConnectorTestResult, NewConnector
+from dustrun.services.connectors.grants import state_of
 from dustrun.storage.data.connectors import ConnectorRow
 
 noun = Noun("Connectors")
@@ -98,6 +99,11 @@ class ConnectorAnswer(Answer):
     version: int = Field(description="Increases with every change.")
     failing_since: Time | None = Field(None, description="Since when calls with it fail; null: they do not.")
     failure: Annotated[ConnectorFailure | None, STORED] = Field(None, description="How they fail.")
+    consent: Annotated[Literal["notConnected", "connected", "needsReconnecting"] | None, From(state_of)] = Field(
+        None,
+        description="Whether its provider has granted access, with a person's consent; null: its type needs none.",
+    )
+    connected_at: Time | None = Field(None, description="When a person last consented.")
     created_at: Time
     updated_at: Time
 

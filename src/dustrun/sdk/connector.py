@@ -31,6 +31,8 @@ from dustrun.sdk.package import Package
 
 Kind = Literal["http", "token", "secret"]
 MASK = "•••"
+CONSENT: Final = "oauth2-authorization-code"
+"""The type whose tokens a person has to consent to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ class Connector:
     def attaches(self) -> bool:
         """Whether it adds a credential to HTTP requests."""
         return self.kind != "secret"
+
+    @property
+    def needs_consent(self) -> bool:
+        """Whether its tokens come from a person's consent."""
+        return self.type == CONSENT
 
     @property
     def secret_fields(self) -> frozenset[str]:

@@ -6,6 +6,8 @@ Secrets are read from a file or standard input, never from an argument: other us
 from __future__ import annotations
 
 import sys
+import time
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +33,8 @@ MovesMoney = Annotated[
 
 _COLUMNS = ["connector", "name", "type", "hosts", "moves money", "updated"]
 _PAGE = 100
+_CONSENT_S = 600
+_LOOK_S = 1.0
 
 
 def _row(item: dict[str, Any]) -> list[Any]:
@@ -169,6 +173,40 @@ def try_connector(
         output.say(found["message"])
     if not found["ok"]:
         raise typer.Exit(Exit.FAILURE)
+
+
+@app.command()
+def connect(
+    connector: Connector,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the address in a browser.")] = True,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is connected.")] = True,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Connect a connector at its provider, where a person consents; also after it says that it needs reconnecting."""
+    client = client_of(server, key)
+    path = _path(client, connector)
+    before = client.get(path)
+    begun = client.post(f"{path}/consent", {})
+    if as_json and not wait:
+        output.write_json(begun)
+        return
+    output.note(f"Open this address and consent, within ten minutes:\n{begun['url']}")
+    if browser:
+        webbrowser.open(begun["url"])
+    if wait:
+        _show(_wait_for_consent(client, path, before), as_json)
+
+
+def _wait_for_consent(client: Client, path: str, before: dict[str, Any]) -> dict[str, Any]:
+    until = time.monotonic() + _CONSENT_S
+    while time.monotonic() < until:
+        found: dict[str, Any] = client.get(path)
+        if found["connectedAt"] not in (None, before["connectedAt"]):
+            return found
+        time.sleep(_LOOK_S)
+    raise CliError("Nobody has consented within ten minutes.", hint="Run the command again for a new address.")
 
 
 @app.command()

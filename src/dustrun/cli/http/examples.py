@@ -185,6 +185,7 @@ OF: dict[str, tuple[str, ...]] = {
     "connector update": ("dustrun connector update Orders --data secret.json",),
     "connector delete": ("dustrun connector delete Orders",),
     "connector test": ("dustrun connector test Orders",),
+    "connector connect": ("dustrun connector connect Sheets", "dustrun connector connect Sheets --no-browser"),
     "connector tools": ("dustrun connector tools Files", "dustrun connector tools Files --read read_text_file"),
     "vault rotate": ("dustrun vault rotate", "dustrun vault rotate --master"),
     "vault reset": ("dustrun vault reset", "dustrun vault reset --give-up-what-is-lost"),

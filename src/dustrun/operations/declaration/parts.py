@@ -31,6 +31,7 @@ from dustrun.services.access.sessions import ProtocolSessions, Sessions
 from dustrun.services.access.usage import Usage
 from dustrun.services.actions import ActionCalls
 from dustrun.services.connectors.connectors import Connectors
+from dustrun.services.connectors.consents import Consents
 from dustrun.services.connectors.mcp_tools import McpTools
 from dustrun.services.data.conversations import Conversations
 from dustrun.services.data.managed_tables import Tables
@@ -161,6 +162,7 @@ class DataParts:
     variables: Variables
     tables: Tables
     connectors: Connectors
+    consents: Consents
     mcp_tools: McpTools
     imports: DocumentImports
     mcp_sessions: ProtocolSessions

@@ -245,7 +245,7 @@ class Connections:
     ) -> None:
         self._database = database
         self._vault = vault
-        self._catalog = catalog
+        self.catalog = catalog
         self.http = http
         self.commands = commands
         self.tokens = Tokens(database, writer, vault, http, leases)
@@ -276,7 +276,7 @@ class Connections:
 
     def opened(self, row: ConnectorRow, data: Any, mask: Mask, *, run_pk: int | None = None) -> OpenConnector:
         """Opens the connector of a row with its decrypted data."""
-        type_ = self._catalog.connector(row.type)
+        type_ = self.catalog.connector(row.type)
         model = type_.data.model_validate(data)
         mask.add(type_.secrets(model))
         tools = exact_json.loads(row.tools) if row.tools is not None else {}

@@ -41,6 +41,7 @@ from dustrun.storage.secrets.vault import Vault
 MAX_HOSTS = 50
 _TEST_TIMEOUT_S = 20.0
 _TEST_BYTES = 4_096
+_OF_NO_GRANT = {"client_secret", "client_auth", "test_url"}
 _PARTS = ("name", "description", "data", "allowed_hosts", "moves_money")
 
 
@@ -167,6 +168,8 @@ class Connectors:
         self._check(type_, data, hosts)
         if stored is None or _goes_further(type_, stored, data, old_hosts, hosts):
             _need_secrets(type_, data, change.data)
+        # what people have consented to is for this client, and these hosts; another token is asked for anew
+        keeps_grant = type_.needs_consent and stored is not None and _is_same_client(stored, data, old_hosts, hosts)
         fresh = replace(
             old,
             name=old.name if change.name is None else change.name,
@@ -175,8 +178,6 @@ class Connectors:
             moves_money=old.moves_money if change.moves_money is None else int(change.moves_money),
             allowed_hosts=exact_json.dumps_text(hosts),
             masked=exact_json.dumps_text(type_.masked(data)),
-            sealed_token=None,
-            token_expires_at=None,
             failing_since=None,
             failure=None,
             updated_at=clock.now_ms(),
@@ -191,7 +192,8 @@ class Connectors:
             sealed = current.sealed
             if change.data is not None:
                 sealed = self._vault.seal(tx, old.org_id, DATA, old.id, _plain(data))
-            row = replace(fresh, sealed=sealed)
+            kept: dict[str, Any] = {name: getattr(current, name) if keeps_grant else None for name in rows.GRANT}
+            row = replace(fresh, sealed=sealed, **kept)
             rows.update(tx, row)
             hands.note(tx, principal, "connector", connector_id)
             changed = [name for name in _PARTS if getattr(change, name) is not None]
@@ -442,7 +444,9 @@ def _check(type_: Connector, data: BaseModel, hosts: Sequence[str]) -> None:
 def _with_kept_secrets(type_: Connector, given: Mapping[str, Any], stored: BaseModel | None) -> dict[str, Any]:
     """The new data, where a secret that is omitted or sent back masked keeps its stored value."""
     known = {} if stored is None else stored.model_dump(by_alias=True, exclude_none=True)
-    kept = {name: known[name] for name in type_.secret_fields if name in known and given.get(name, MASK) == MASK}
+    kept: dict[str, Any] = {
+        name: known[name] for name in type_.secret_fields if name in known and given.get(name, MASK) == MASK
+    }
     return {**given, **kept}
 
 
@@ -457,6 +461,12 @@ def _goes_further(
 def _is_same_place(type_: Connector, old: BaseModel, new: BaseModel) -> bool:
     before, after = old.model_dump(by_alias=True), new.model_dump(by_alias=True)
     return all(before.get(name) == after.get(name) for name in hinted_fields(type_.data, "x-destination"))
+
+
+def _is_same_client(old: BaseModel, new: BaseModel, old_hosts: Sequence[str], hosts: Sequence[str]) -> bool:
+    """Whether a grant is still for what it was given for."""
+    before, after = old.model_dump(exclude=_OF_NO_GRANT), new.model_dump(exclude=_OF_NO_GRANT)
+    return before == after and {parse_rule(h) for h in hosts} <= {parse_rule(h) for h in old_hosts}
 
 
 def _need_secrets(type_: Connector, data: BaseModel, given: Mapping[str, Any] | None) -> None:

@@ -6,13 +6,13 @@ import asyncio
 from typing import Any, Final
 
 from dustrun import clock, log
-from dustrun.core.text.masking import LEAST, Mask
+from dustrun.core.text.masking import Mask
 from dustrun.core.values import exact_json
-from dustrun.core.values.exact_json import JsonError
 from dustrun.errors import Permanent, Temporary, Uncertain
-from dustrun.records import dataclass
 from dustrun.sdk.connector import Connector
-from dustrun.sdk.context import CheckingHttp, HttpRequest, HttpResponse
+from dustrun.sdk.context import CheckingHttp, HttpRequest
+from dustrun.services.connectors.grants import TOKEN, Grants, Token, not_connected
+from dustrun.services.connectors.token_answers import Granted, read_answer
 from dustrun.services.sharing.election import Leases, alone
 from dustrun.storage.data import connectors as rows
 from dustrun.storage.data.connectors import ConnectorRow
@@ -22,40 +22,10 @@ from dustrun.storage.db.writer import Writer
 from dustrun.storage.secrets.vault import Vault
 
 _logger = log.get(__name__)
-DATA, TOKEN = "connector", "connector-token"
-"""The vault's record kinds for a connector's data and its token."""
-_UNSAID_MS: Final = 600_000
-_EARLY_MS: Final = 60_000
-_MAX_EXCERPT: Final = 300
+DATA: Final = "connector"
+"""The vault's record kind for a connector's data."""
 _REWRITE_S: Final = 1.0
-_RENEW = "reconnect: get a new refresh token from the provider, and give it to the connector"
-_CLIENT = "check clientId and clientSecret, which may have expired"
-_MENDS: Final = {
-    "invalid_grant": _RENEW,
-    "interaction_required": _RENEW,  # Microsoft: the person must sign in
-    "invalid_client": _CLIENT,
-    "unauthorized_client": "allow the client this grant at the provider",
-    "invalid_scope": "check scope",
-}
-"""Remedies for the errors of RFC 6749, section 5.2."""
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """An access token; `renew_at` (ms) is when to request the next one. `version` is the connector's."""
-
-    version: int
-    value: str
-    renew_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Granted:
-    """The provider's token response."""
-
-    token: str
-    expires_at: int
-    refresh_token: str | None
+_STOP_S: Final = 10.0
 
 
 class Tokens:
@@ -70,8 +40,11 @@ class Tokens:
         self._vault = vault
         self._http = http
         self._leases = leases
+        self.grants = Grants(database, writer, vault, http)
         self._kept: dict[str, Token] = {}
         self._flights: dict[str, asyncio.Task[Token]] = {}
+        self._renewing: set[str] = set()
+        """Connectors whose flight sends a refresh token that a person has consented to."""
 
     async def get(self, row: ConnectorRow, type_: Connector, *, not_this: str | None = None) -> str:
         """Returns a valid token; `not_this` is a token that was just refused. Raises `Temporary` or `Permanent`."""
@@ -87,12 +60,15 @@ class Tokens:
 
     async def check(self, row: ConnectorRow, type_: Connector) -> None:
         """Raises if no token is there and the guard refuses the provider that would be asked for one."""
-        _, data, stored = await self._database.read(lambda tx: self._read(tx, row.org_id, row.id, type_))
+        row, data, stored = await self._database.read(lambda tx: self._read(tx, row.org_id, row.id, type_))
+        if type_.needs_consent and stored is None:
+            raise not_connected(row)
         if stored is None or _is_due(stored):
             await self._http.check(type_.run(data))
 
     def _landed(self, connector_id: str, flight: asyncio.Task[Token]) -> None:
         self._flights.pop(connector_id, None)
+        self._renewing.discard(connector_id)
         if not flight.cancelled():
             flight.exception()  # waiting callers get the error; if none waits, it can be ignored
 
@@ -101,8 +77,12 @@ class Tokens:
         self._kept.pop(connector_id, None)
 
     async def stop(self) -> None:
-        """Cancels pending requests; a token that was already received is stored first if possible."""
+        """Cancels pending requests, but waits a little for those that send a refresh token; a token that was already
+        received is stored first if possible."""
         flights = list(self._flights.values())
+        consented = [self._flights[one] for one in self._renewing if one in self._flights]
+        if consented:  # a refresh token that works once is lost with its answer
+            await asyncio.wait(consented, timeout=_STOP_S)
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
@@ -114,9 +94,14 @@ class Tokens:
     async def _fetch_alone(self, org_id: str, connector_id: str, type_: Connector, not_this: str | None) -> Token:
         row, data, stored = await self._database.read(lambda tx: self._read(tx, org_id, connector_id, type_))
         if stored is None or stored.value == not_this or _is_due(stored):
-            stored = await self._ask(row, type_, data)
+            is_granted = type_.needs_consent
+            stored = await (self._renew(row, type_, data, stored) if is_granted else self._ask(row, type_, data))
         self._kept[connector_id] = stored
         return stored
+
+    async def _renew(self, row: ConnectorRow, type_: Connector, data: Any, current: Token | None) -> Token:
+        self._renewing.add(row.id)
+        return await self.grants.renew(row, type_, data, current)
 
     def _read(self, tx: Tx, org_id: str, connector_id: str, type_: Connector) -> tuple[ConnectorRow, Any, Token | None]:
         row = rows.find(tx, org_id, connector_id)
@@ -132,14 +117,14 @@ class Tokens:
         request: HttpRequest = type_.run(data)
         response = await self._http.request(request)
         mask = Mask([*type_.secrets(data), *(value.rpartition(" ")[2] for value in request.headers.values())])
-        granted = _read_answer(row.name, response, mask)
+        granted = read_answer(row.name, response, mask)
         if granted.refresh_token is not None and hasattr(data, "refresh_token"):
             data = data.model_copy(update={"refresh_token": granted.refresh_token})
         await self._vault.prepare()
         await asyncio.shield(asyncio.ensure_future(self._store(row, data, granted)))
         return Token(row.version, granted.token, granted.expires_at)
 
-    async def _store(self, row: ConnectorRow, data: Any, granted: _Granted) -> None:
+    async def _store(self, row: ConnectorRow, data: Any, granted: Granted) -> None:
         """Stores a token before it is used: its refresh token may be the only one that still works."""
         plain = exact_json.dumps(data.model_dump(by_alias=True, exclude_none=True))
 
@@ -172,52 +157,3 @@ class Tokens:
 
 def _is_due(token: Token) -> bool:
     return token.renew_at <= clock.now_ms()
-
-
-def _read_answer(name: str, response: HttpResponse, mask: Mask) -> _Granted:
-    """Parses a token response (RFC 6749 §5.1); raises on an error response (§5.2), never quoting a secret."""
-    if response.status == 429 or response.status >= 500:
-        raise Temporary(f'The token endpoint of the connector "{name}" answered {response.status}.')
-    try:
-        answer = exact_json.loads(response.body)
-    except JsonError:
-        answer = None
-    if response.status < 300 and not isinstance(answer, dict):
-        raise Permanent(
-            f'The token endpoint of the connector "{name}" answered {response.status} without a JSON object (RFC '
-            "6749 section 5.1); check tokenUrl"
-        )
-    if response.status >= 300:
-        raise Permanent(f'The token endpoint of the connector "{name}" answered {response.status}{_why(answer, mask)}.')
-    token, kind = answer.get("access_token"), str(answer.get("token_type", "bearer"))
-    if not isinstance(token, str) or not _is_usable(token):
-        raise Permanent(f'The token endpoint of the connector "{name}" returned no usable access_token.')
-    if kind.lower() != "bearer":
-        mask.add([token])
-        raise Permanent(
-            f'The token endpoint of the connector "{name}" returned a token of type "{mask.text(kind)[:40]}"; only '
-            "bearer is supported."
-        )
-    fresh = answer.get("refresh_token")
-    lifetime_ms = _lifetime_ms(answer.get("expires_in"))
-    renew_at = clock.now_ms() + lifetime_ms - min(_EARLY_MS, lifetime_ms // 5)
-    return _Granted(token, renew_at, fresh if isinstance(fresh, str) and fresh else None)
-
-
-def _is_usable(token: str) -> bool:
-    """Whether the token can be sent in a header and is long enough to mask."""
-    return len(token) >= LEAST and token.isascii() and token.isprintable() and " " not in token
-
-
-def _lifetime_ms(expires_in: Any) -> int:
-    digits = str(expires_in)
-    return int(digits) * 1000 if digits.isascii() and digits.isdigit() and len(digits) < 10 else _UNSAID_MS
-
-
-def _why(answer: Any, mask: Mask) -> str:
-    if not isinstance(answer, dict):
-        return ""
-    said = ": ".join(str(answer[part]) for part in ("error", "error_description") if isinstance(answer.get(part), str))
-    mend = _MENDS.get(str(answer.get("error")))
-    excerpt = f": {mask.text(said)[:_MAX_EXCERPT].removesuffix('.')}" if said else ""
-    return excerpt if mend is None else f"{excerpt}; {mend}"

@@ -37,19 +37,28 @@ class ConnectorRow:
     tools: str | None = None
     failing_since: int | None = None
     failure: str | None = None
+    connected_at: int | None = None
+    sealed_refresh: str | None = None
+    renewing_since: int | None = None
+    rotates: int | None = None
 
 
 _NAMES = tuple(field.name for field in fields(ConnectorRow))
 _COLUMNS = [t.c[name] for name in _NAMES]
 _INSERT = Statement(sa.insert(t).values({name: sa.bindparam(name, type_=t.c[name].type) for name in _NAMES}))
 _FIND = Statement(sa.select(*_COLUMNS).where(t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id")))
-_CHANGED = ("name", "description", "version", "moves_money", "allowed_hosts", "masked", "sealed", "updated_at", "tools")
+GRANT = ("sealed_token", "token_expires_at", "connected_at", "sealed_refresh", "renewing_since", "rotates")
+"""What a person's consent has brought, and the current access token."""
+_CHANGED = (
+    *("name", "description", "version", "moves_money", "allowed_hosts", "masked", "sealed", "updated_at", "tools"),
+    *GRANT,
+)
 _UPDATE = Statement(
     sa.update(t)
     .where(t.c.id == sa.bindparam("of_id"))
     .values(
-        **{name: sa.bindparam(name) for name in _CHANGED},
-        **dict.fromkeys(("sealed_token", "token_expires_at", "failing_since", "failure"), sa.null()),
+        **{name: sa.bindparam(name, type_=t.c[name].type) for name in _CHANGED},
+        **dict.fromkeys(("failing_since", "failure"), sa.null()),
     )
 )
 _BEGIN_FAILING = Statement(
@@ -130,7 +139,7 @@ def _used_by_others(org_id: str, own: Collection[str]) -> sa.ColumnElement[bool]
 
 
 def update(tx: Tx, row: ConnectorRow) -> None:
-    """Updates a connector after a change by a person; drops its current token, and how its calls failed."""
+    """Updates a connector after a change by a person; drops how its calls failed."""
     tx.do(_UPDATE, of_id=row.id, **{name: getattr(row, name) for name in _CHANGED})
 
 

@@ -898,7 +898,24 @@ connectors = Table(
     Column("tools", Text, comment="JSON of the tools of an MCP server, as somebody has looked at them"),
     Column("failing_since", BigInteger, comment="when its calls began to fail; null: they do not"),
     Column("failure", Text, comment="JSON {what, message}: how they fail"),
+    Column("connected_at", BigInteger, comment="of the consent"),
+    Column("sealed_refresh", Text, comment="the refresh token"),
+    Column("renewing_since", BigInteger, comment="when the refresh token was sent, until what came of it is stored"),
+    Column("rotates", Integer, comment="whether the provider answers with a new refresh token; null: not known"),
     Index("ix_connectors_org_id_id", "org_id", "id"),
+)
+
+consent_attempts = Table(
+    "consent_attempts",
+    metadata,
+    Column("id", Text, primary_key=True, comment="hex SHA-256 of the state that the provider sends back"),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("connector_id", Text, nullable=False),
+    Column("connector_version", Integer, nullable=False),
+    Column("key_id", Text, nullable=False, comment="who began it"),
+    Column("browser_hash", Text, comment="of the secret in the browser's cookie"),
+    Column("sealed", Text, nullable=False, comment="the PKCE verifier"),
+    Column("begun_at", BigInteger, nullable=False),
 )
 
 managed_tables = Table(

@@ -77,6 +77,8 @@ SEALED: Final = (
     SealedColumn("audit-key", tables.audit_keys, "sealed"),
     SealedColumn("connector", tables.connectors, "sealed"),
     SealedColumn("connector-token", tables.connectors, "sealed_token"),
+    SealedColumn("connector-refresh", tables.connectors, "sealed_refresh"),
+    SealedColumn("consent", tables.consent_attempts, "sealed"),
     SealedColumn("hook", tables.hooks, "sealed"),
     SealedColumn("identity", tables.identities, "sealed"),
     SealedColumn("wallet", ledger_tables.wallets, "sealed"),
