@@ -15,6 +15,17 @@ from dustrun.api.server import discover
 from dustrun.operations.declaration.operation import Operation
 
 _ID = "/{id}"
+CONSENTED: dict[str, Any] = {
+    "type": "oauth2-authorization-code",
+    "name": "Books",
+    "data": {
+        "authorizeUrl": "https://auth.example.com/authorize",
+        "tokenUrl": "https://auth.example.com/token",
+        "clientId": "dustrun",
+    },
+    "allowedHosts": ["api.example.com"],
+}
+"""A connector that a person consents to."""
 _MOST_TEXT = 20_000
 _numbers = itertools.count(1)
 

@@ -310,6 +310,10 @@ class World:
         """The type of an imported operation."""
         return f"{self.call('GET', f'/v1/catalog/imports/{self.imported()}')['name']}.a"
 
+    def consented(self) -> str:
+        """A connector that a person consents to."""
+        return str(self.call("POST", "/v1/connectors", declared.CONSENTED)["id"])
+
     def mcp(self) -> str:
         """A connector to an MCP server."""
         return str(self.call("POST", "/v1/connectors", plain_mcp.connector(f"{self.sink}/_mcp"))["id"])
@@ -796,6 +800,7 @@ HELP: dict[str, Adapt] = {
     "get_operation_type": lambda world, case: _path(case, type=world.imported_type()),
     "get_service": lambda _, case: _path(case, name="github"),
     "update_connector": _id_and_body(World.connector, {"name": "renamed"}),
+    "begin_consent": _id_of(World.consented),
     "list_connector_tools": _id_of(World.mcp),
     "read_connector_tools": _id_and_body(World.mcp, {}),
     "try_connector": _id_and_body(World.connector, {"url": "https://elsewhere.example.com/"}),

@@ -13,6 +13,7 @@ from dustrun import ids
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_gaps
 from testkit.authenticator import Authenticator
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.declared import CONSENTED
 from testkit.e2e.node import npm_install
 from testkit.routes import bodies
 from testkit.routes.bodies import TEXT
@@ -86,6 +87,11 @@ async def invited(stored: Stored) -> Mapping[str, str]:
 
 async def fresh_connector(stored: Stored) -> Mapping[str, str]:
     return {"id": str((await stored.send("POST", "/v1/connectors", bodies.connector(stored)))["id"])}
+
+
+async def fresh_consented(stored: Stored) -> Mapping[str, str]:
+    """A connector that a person consents to."""
+    return {"id": str((await stored.send("POST", "/v1/connectors", CONSENTED))["id"])}
 
 
 async def fresh_import(stored: Stored) -> Mapping[str, str]:

@@ -21,6 +21,7 @@ from testkit import declared
 from testkit.authenticator import Authenticator
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.chain.contracts import World
+from testkit.declared import CONSENTED
 from testkit.identity_provider import IdentityProvider, providing
 from testkit.plain_mcp import connector, listed, plain_mcp
 from testkit.receiver import receiving
@@ -302,6 +303,8 @@ async def _connectors(tour: Tour) -> None:
     await tour.call("update_connector", {"expectedVersion": made["version"]}, id=made["id"])
     await tour.call("try_connector", {"url": "https://api.example.com:444/me"}, id=made["id"])
     await tour.call("delete_connector", id=made["id"])
+    consented = (await tour.api.post("/v1/connectors", CONSENTED)).data["id"]
+    await tour.call("begin_consent", id=consented)
     async with plain_mcp(listed("read_text_file", "list_directory")) as url:
         files = (await tour.api.post("/v1/connectors", connector(url, "Files"))).data["id"]
         await tour.api.post(f"/v1/connectors/{files}/tools", {})

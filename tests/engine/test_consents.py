@@ -134,7 +134,7 @@ async def test_answers_that_belong_to_no_consent_change_nothing(bench: Bench, ec
     bearer = {"type": "http-bearer", "name": "b", "data": {"token": "t" * 20}, "allowedHosts": ["a.example.com"]}
     other = (await bench.api.post("/v1/connectors", bearer)).data
     assert other["consent"] is None
-    assert (await bench.api.post(f"/v1/connectors/{other['id']}/consent")).code == Code.INVALID
+    assert (await bench.api.post(f"/v1/connectors/{other['id']}/consent")).code == Code.BODY_INVALID
 
 
 async def test_consent_ends_with_a_change_of_what_it_was_for(bench: Bench, echo: Echo) -> None:

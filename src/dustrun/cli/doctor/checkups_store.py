@@ -18,10 +18,12 @@ from dustrun.cli.doctor import checkups_money, checkups_types
 from dustrun.cli.doctor.checkups_machine import answers_as_ours
 from dustrun.cli.doctor.finding import Finding
 from dustrun.errors import DustrunError
+from dustrun.services.connectors.grants import state_of
 from dustrun.services.sharing.presence import place_of
 from dustrun.settings import Settings
 from dustrun.storage.access import audit
 from dustrun.storage.backup import copy_detection
+from dustrun.storage.data import consents
 from dustrun.storage.db import migrate, store_facts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import file_of
@@ -152,7 +154,7 @@ def _look(settings: Settings, database: Database) -> list[Finding]:
     findings.append(running)
     if migrate.revision_of(database) == migrate.head():
         findings += sharing(settings, database)
-        findings += [secrets(settings, database), *late_runs(settings, database), *restored(database)]
+        findings += [secrets(settings, database), *late_runs(settings, database), *grants(database), *restored(database)]
         findings.append(audit_log(database))
         findings += checkups_types.types(settings, database)
         findings += checkups_money.local(settings, database)
@@ -296,6 +298,20 @@ def secrets(settings: Settings, database: Database) -> Finding:
     except DustrunError as error:
         return Finding("secrets", "bad", error.message, "Without it connectors and wallets cannot be used.")
     return Finding("secrets", "ok", "the master key decrypts all secrets, or there are none")
+
+
+def grants(database: Database) -> list[Finding]:
+    """Connectors whose provider gives them no token until a person consents again."""
+    found = [row for row in database.read_now(consents.list_connected) if state_of(row) == "needsReconnecting"]
+    return [
+        Finding(
+            "connector",
+            "warning",
+            f'"{row.name}" needs reconnecting: its provider takes its refresh token no longer, or must not see it again',
+            f"dustrun connector connect {row.id}",
+        )
+        for row in found
+    ]
 
 
 def late_runs(settings: Settings, database: Database) -> list[Finding]:

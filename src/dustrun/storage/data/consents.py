@@ -30,6 +30,8 @@ class AttemptRow:
 
 _NAMES = tuple(field.name for field in fields(AttemptRow))
 _COLUMNS = [a.c[name] for name in _NAMES]
+_OF_CONNECTOR = tuple(field.name for field in fields(ConnectorRow))
+_CONNECTED = Statement(sa.select(*(t.c[name] for name in _OF_CONNECTOR)).where(t.c.connected_at.is_not(None)))
 _BEGIN = Statement(sa.insert(a).values({name: b(name, type_=a.c[name].type) for name in _NAMES}))
 _FIND = Statement(sa.select(*_COLUMNS).where(a.c.id == b("id")))
 _END = Statement(sa.delete(a).where(a.c.id == b("of_id")))
@@ -62,6 +64,11 @@ _SEND = Statement(
 _RENEW = Statement(sa.update(t).where(_SENT).values(**_GRANT, renewing_since=sa.null()))
 _NOT_TAKEN = Statement(sa.update(t).where(_SENT).values(renewing_since=sa.null()))
 _REVOKED = Statement(sa.update(t).where(_SENT).values(renewing_since=sa.null(), sealed_refresh=sa.null()))
+
+
+def list_connected(tx: Tx) -> list[ConnectorRow]:
+    """All connectors of the store that somebody has consented to."""
+    return [ConnectorRow(**dict(zip(_OF_CONNECTOR, found, strict=True))) for found in tx.all(_CONNECTED)]
 
 
 def begin(tx: Tx, row: AttemptRow, *, keep_after: int) -> None:

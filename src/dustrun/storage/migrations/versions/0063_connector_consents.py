@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0063"
-down_revision = "0061"
+down_revision = "0062"
 
 
 def upgrade() -> None:
@@ -27,6 +27,6 @@ def upgrade() -> None:
         sa.Column("browser_hash", sa.Text(), nullable=True, comment="of the secret in the browser's cookie"),
         sa.Column("sealed", sa.Text(), nullable=False, comment="the PKCE verifier"),
         sa.Column("begun_at", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name="fk_consent_attempts_org_id_organizations"),
+        sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name="fk_consent_attempts_org_id"),
         sa.PrimaryKeyConstraint("id", name="pk_consent_attempts"),
     )
