@@ -154,7 +154,12 @@ def _look(settings: Settings, database: Database) -> list[Finding]:
     findings.append(running)
     if migrate.revision_of(database) == migrate.head():
         findings += sharing(settings, database)
-        findings += [secrets(settings, database), *late_runs(settings, database), *grants(database), *restored(database)]
+        findings += [
+            secrets(settings, database),
+            *late_runs(settings, database),
+            *grants(database),
+            *restored(database),
+        ]
         findings.append(audit_log(database))
         findings += checkups_types.types(settings, database)
         findings += checkups_money.local(settings, database)
@@ -307,7 +312,7 @@ def grants(database: Database) -> list[Finding]:
         Finding(
             "connector",
             "warning",
-            f'"{row.name}" needs reconnecting: its provider takes its refresh token no longer, or must not see it again',
+            f'"{row.name}" needs reconnecting: its refresh token is no longer taken, or must not be sent again',
             f"dustrun connector connect {row.id}",
         )
         for row in found
