@@ -45,6 +45,29 @@ class TrialCallAnswer(Answer):
     args: dict[str, Any]
 
 
+class ConsentPresetAnswer(Answer):
+    """Data of a connector of type `oauth2-authorization-code`, besides client and scope."""
+
+    authorize_url: str
+    token_url: str
+    client_auth: str
+    authorize_parameters: dict[str, str]
+    docs: str = Field(description="The service's page about it.")
+
+
+def _consent(found: FoundService) -> Mapping[str, Any] | None:
+    preset = found.service.consent
+    if preset is None:
+        return None
+    return {
+        "authorizeUrl": preset.authorize_url,
+        "tokenUrl": preset.token_url,
+        "clientAuth": preset.client_auth,
+        "authorizeParameters": dict(preset.authorize_parameters),
+        "docs": preset.docs,
+    }
+
+
 def _operations(found: FoundService) -> list[Mapping[str, Any]]:
     return [{"name": name, "summary": summary} for name, summary in found.service.operations.items()]
 
@@ -66,6 +89,9 @@ class ServiceAnswer(ServiceItem):
     )
     credential: Annotated[str, From("service.credential")] = Field(description="Where its credential is found.")
     scopes: Annotated[list[str], From("service.scopes"), MADE] = Field(description="What the credential must permit.")
+    consent: Annotated[ConsentPresetAnswer | None, From(_consent), MADE] = Field(
+        description="Where people consent, for a connector of type `oauth2-authorization-code`; null: not known."
+    )
     operations: Annotated[list[ServiceOperationAnswer], From(_operations), MADE] = Field(
         description="What people automate with it; an import has all other operations too."
     )

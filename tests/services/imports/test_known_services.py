@@ -103,3 +103,15 @@ async def test_what_a_service_lacks_is_asked_for(api: Client) -> None:
     server = {"server": "https://example.atlassian.net"}
     made = (await api.post("/v1/catalog/imports", {"service": "jira", "document": DOCUMENT, **server})).data
     assert (made["name"], made["server"]) == ("jira", server["server"])
+
+
+def test_consent_pages_fill_the_data_of_a_connector() -> None:
+    type_ = catalog.load().connector("oauth2-authorization-code")
+    known = {name: one.consent for name, one in all_services().items() if one.consent is not None}
+    assert len(known) >= 15
+    for name, preset in known.items():
+        data: dict[str, object] = {"authorizeUrl": preset.authorize_url, "tokenUrl": preset.token_url, "clientId": "me"}
+        data |= {"clientAuth": preset.client_auth, "authorizeParameters": dict(preset.authorize_parameters)}
+        type_.data.model_validate(data)
+        assert preset.docs.startswith("https://"), name
+        assert "oauth2-authorization-code" in all_services()[name].connectors

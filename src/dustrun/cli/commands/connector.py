@@ -93,6 +93,9 @@ def create(
     host: Hosts = None,
     moves_money: MovesMoney = None,
     description: Annotated[str | None, typer.Option("--description", help="Free text.")] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", help="Known service whose consent page the data leaves out.")
+    ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
@@ -101,10 +104,24 @@ def create(
     if data is None:
         hint = 'Write it to a file that only you can read, like {"token": "…"}, or pipe it in with --data -.'
         raise CliError("Use --data to name the file with the connector's data.", hint=hint)
-    body = {"type": type_, "name": name, "data": _read_data(data), "allowedHosts": host or []}
+    client, given_data = client_of(server, key), _read_data(data)
+    if service is not None:
+        given_data = {**_preset(client, service), **given_data}
+    body = {"type": type_, "name": name, "data": given_data, "allowedHosts": host or []}
     body |= {"movesMoney": moves_money, "description": description}
     given = {field: value for field, value in body.items() if value is not None}
-    _show(client_of(server, key).post("/v1/connectors", given), as_json)
+    _show(client.post("/v1/connectors", given), as_json)
+
+
+def _preset(client: Client, service: str) -> dict[str, Any]:
+    """What a known service's consent page needs in a connector's data."""
+    found = client.get(f"/v1/catalog/services/{segment(service)}")
+    if found["consent"] is None:
+        raise CliError(
+            f'Dustrun does not know the consent page of "{service}".', hint="Give authorizeUrl and tokenUrl."
+        )
+    scope = {"scope": " ".join(found["scopes"])} if found["scopes"] else {}
+    return {**{name: value for name, value in found["consent"].items() if name != "docs"}, **scope}
 
 
 @app.command()

