@@ -94,6 +94,13 @@ async def fresh_consented(stored: Stored) -> Mapping[str, str]:
     return {"id": str((await stored.send("POST", "/v1/connectors", CONSENTED))["id"])}
 
 
+async def fresh_state(stored: Stored) -> Mapping[str, str]:
+    """A consent that has begun."""
+    made = await fresh_consented(stored)
+    begun = await stored.send("POST", f"/v1/connectors/{made['id']}/consent")
+    return {"state": str(begun["url"]).partition("state=")[2].partition("&")[0]}
+
+
 async def fresh_import(stored: Stored) -> Mapping[str, str]:
     return {"id": str((await stored.send("POST", "/v1/catalog/imports", bodies.imported(stored)))["id"])}
 

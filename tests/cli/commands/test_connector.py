@@ -52,6 +52,19 @@ def test_life_of_a_connector(server: Served, tmp_path: Path) -> None:
     assert SECRET not in (server.data_dir / "server.log").read_text()
 
 
+def test_consent_page_of_a_known_service_is_shown(server: Served) -> None:
+    data, words = json.dumps({"clientId": "me", "clientSecret": SECRET}), ["--host", "sheets.googleapis.com"]
+    create = ["connector", "create", "oauth2-authorization-code", "Sheets", "--service", "google-sheets", "--data", "-"]
+    made = json.loads(piped(server, data, *create, *words, "--json").stdout)
+    assert made["maskedData"]["scope"] == "https://www.googleapis.com/auth/spreadsheets"
+    begun = server.json("connector", "connect", "Sheets", "--no-browser", "--no-wait")
+    assert begun["url"].startswith("https://accounts.google.com/o/oauth2/v2/auth?access_type=offline")
+    assert SECRET not in begun["url"]
+    create[5] = "trello"
+    unknown = piped(server, data, *create, *words)
+    assert (unknown.returncode, "does not know the consent page" in unknown.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

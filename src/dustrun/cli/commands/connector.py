@@ -105,7 +105,7 @@ def create(
         hint = 'Write it to a file that only you can read, like {"token": "…"}, or pipe it in with --data -.'
         raise CliError("Use --data to name the file with the connector's data.", hint=hint)
     client, given_data = client_of(server, key), _read_data(data)
-    if service is not None:
+    if service is not None and isinstance(given_data, dict):
         given_data = {**_preset(client, service), **given_data}
     body = {"type": type_, "name": name, "data": given_data, "allowedHosts": host or []}
     body |= {"movesMoney": moves_money, "description": description}
