@@ -20,6 +20,7 @@ from dustrun.storage.backup.restore import restore
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Statement
 from dustrun.storage.db.tables import metadata
+from dustrun.storage.runs.large_values import LARGE
 from dustrun.storage.secrets.master_key import MasterKeyFile
 from served import served
 from testkit import processes
@@ -54,7 +55,8 @@ def _do_everything(world: World, base: str) -> None:
     world.part(str(body["chatMessageId"]))
     run_id = str(world.call("POST", f"/v1/workflows/{workflow}/run", body)["runId"])
     assert world.call("GET", f"/v1/runs/{world.wait(run_id, 'success', 'failure')}")["status"] == "success"
-    world.call("POST", f"/v1/workflows/{world.counting()}/run", {"simulate": True})
+    large = {"simulate": True, "payload": {"note": "x" * LARGE}}
+    world.call("POST", f"/v1/workflows/{world.counting()}/run", large)
     held = definition({"type": "delay", "payload": {"delayMs": 3_600_000}, "children": ["w"]})
     held["nodes"]["w"] = {"type": "wait", "payload": {"timeoutMs": 600_000}}
     held_id = world.call("POST", "/v1/workflows", {"name": "held", "description": "", "definition": held})["id"]
