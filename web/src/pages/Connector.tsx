@@ -1,6 +1,6 @@
 /** One connector: its data without the secrets, and whether the credential works. */
 import { Button, Checkbox, TextInput } from '@mantine/core'
-import { IconPlugConnected, IconRefresh, IconTrash } from '@tabler/icons-react'
+import { IconExternalLink, IconPlugConnected, IconRefresh, IconTrash } from '@tabler/icons-react'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { useLocation } from 'wouter'
@@ -22,6 +22,7 @@ import { pages } from '../words.pages'
 
 type Connector = Schemas['ConnectorAnswer']
 const said = pages.connectors
+const ASK_MS = 2_000
 
 export default function ConnectorPage({ id }: { id: string }) {
   const found = useQuery({
@@ -43,6 +44,7 @@ export default function ConnectorPage({ id }: { id: string }) {
       }
       actions={<Acts one={one} />}
     >
+      {one.consent && <Consent one={one} state={one.consent} />}
       <Test one={one} />
       <Section title={said.data} about={said.dataAbout}>
         <Facts
@@ -65,6 +67,59 @@ export default function ConnectorPage({ id }: { id: string }) {
         />
       </Section>
     </Page>
+  )
+}
+
+const TONES = { connected: 'ok', notConnected: 'sky', needsReconnecting: 'bad' } as const
+
+/** What a person has agreed to at the provider, and the way there. */
+function Consent({ one, state }: { one: Connector; state: keyof typeof TONES }) {
+  const [begun, setBegun] = useState<{ until: number; before: string | null } | null>(null)
+  const [busy, setBusy] = useState(false)
+  const [error, setError] = useState<unknown>(null)
+  // answered by somebody in another window: this one asks until then
+  useQuery({
+    queryKey: ['consent', one.id],
+    queryFn: async () => {
+      await refresh('/v1/connectors')
+      return null
+    },
+    enabled: begun !== null && begun.until > Date.now() && begun.before === (one.connectedAt ?? null),
+    refetchInterval: ASK_MS,
+  })
+  const connect = async () => {
+    // opened at once, since browsers refuse windows that open later; the provider must not steer this one
+    const opened = window.open('about:blank', '_blank')
+    if (opened) opened.opener = null
+    setBusy(true)
+    setError(null)
+    try {
+      const { url, expiresAt } = await post('/v1/connectors/{id}/consent', { path: { id: one.id } })
+      setBegun({ until: Date.parse(expiresAt), before: one.connectedAt ?? null })
+      if (opened) opened.location.replace(url)
+      else window.location.assign(url)
+    } catch (problem) {
+      opened?.close()
+      setError(problem)
+    }
+    setBusy(false)
+  }
+  return (
+    <Section title={said.consent} about={said.consentAbout}>
+      <div className="body line" aria-live="polite">
+        <Badge tone={TONES[state]}>{said.consents[state]}</Badge>
+        {one.connectedAt && <Time at={one.connectedAt} />}
+        <Button
+          variant={state === 'connected' ? 'default' : 'filled'}
+          leftSection={<IconExternalLink size={16} />}
+          loading={busy}
+          onClick={connect}
+        >
+          {one.connectedAt ? said.connectAgain : said.connect}
+        </Button>
+      </div>
+      <Trouble error={error} />
+    </Section>
   )
 }
 
