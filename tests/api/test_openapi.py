@@ -24,6 +24,7 @@ from dustrun.api.pages import Pages
 from dustrun.api.routing import ForeignRoute, OperationRoute, RawRoute
 from dustrun.api.server import create_app
 from dustrun.errors import Code
+from dustrun.services.connectors.consents import CALLBACK
 from testkit.composition import DEFINITION, Composition
 from testkit.conformance import DocumentedSchemas
 
@@ -74,10 +75,11 @@ async def test_the_document_describes_every_route(server: Composition) -> None:
 
 
 async def test_only_another_protocol_is_left_out(server: Composition) -> None:
-    """`/mcp` describes itself by `tools/list` (decision 0095), `/scim/v2` by its schemas; nothing else is left out."""
+    """`/mcp` describes itself by `tools/list` (decision 0095), `/scim/v2` by its schemas, and one route is a page for
+    people; nothing else is left out."""
     foreign = {route.path for route in server.app.routes if isinstance(route, ForeignRoute)}
     described = {path for path in foreign if path.startswith("/scim/v2/")}
-    assert foreign - described == {"/mcp", "/.well-known/oauth-protected-resource/mcp"}
+    assert foreign - described == {"/mcp", "/.well-known/oauth-protected-resource/mcp", CALLBACK}
     assert foreign & (await _document(server))["paths"].keys() == set()
 
 

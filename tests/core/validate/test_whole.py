@@ -156,7 +156,8 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {},
         "nodes.root.connector.type",
         'This trigger takes no connector of type "wallet", only "aws", "http-basic", "http-bearer", "http-header", '
-        '"http-query", "llm-anthropic", "llm-openai", "mcp", "oauth2-client-credentials", "oauth2-refresh-token".',
+        '"http-query", "llm-anthropic", "llm-openai", "mcp", "oauth2-authorization-code", "oauth2-client-credentials", '
+        '"oauth2-refresh-token".',
     ),
     (
         "secret_in_header",
