@@ -7,6 +7,8 @@ from alembic import op
 
 revision = "0062"
 down_revision = "0061"
+# code that does not know the marks cannot read the rows that have them
+contracts = "0062"
 
 
 def upgrade() -> None:
