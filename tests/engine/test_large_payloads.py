@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import executions, run_values, runs
+from dustrun.storage.runs import called_runs
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.called_runs import CalledNode
 from dustrun.storage.runs.large_values import LARGE, MARK
 from engine.conftest import OWN_ACTIONS, Bench, trial
+from engine.test_subworkflows import call
+from engine.test_variables import Flow
 from testkit.composition import composed
 
 ODD: dict[str, Any] = {
@@ -129,3 +135,43 @@ async def test_large_values_come_back_after_a_restart_and_in_a_retry(tmp_path: P
         assert again["executionState"]["last"]["result"]["items"] == ROWS
         assert again["executionState"]["first"]["keptFrom"] == run_id
         assert sorted(await _stored(bench, again["id"])) == sorted(await _stored(bench, run_id))
+
+
+@pytest.mark.both_stores
+async def test_large_values_pass_through_loops_and_called_workflows_into_reports(bench: Bench) -> None:
+    child = await Flow.make(bench, {"first": sort()})
+    nodes = {
+        "each": {"type": "for-each", "payload": {"array": [1, 2]}, "loopBody": ["call"]},
+        "call": call(child.id, payload={"payload": {"rows": "{{$trigger.body.rows}}"}}),
+    }
+    parent = await Flow.make(bench, nodes)
+    ended = []
+    for simulate in (True, False):
+        body = {"payload": PAYLOAD, "simulate": simulate}
+        run_id = (await bench.api.post(f"/v1/workflows/{parent.id}/run", body)).data["runId"]
+        ended.append(await bench.ended(run_id))
+    for run in ended:
+        items = run["executionState"]["each"]["iterations"]
+        assert [one["call"]["input"]["payload"]["rows"] for one in items] == [ROWS, ROWS]
+        assert [one["call"]["result"]["results"]["first"]["items"] for one in items] == [ROWS, ROWS]
+        assert (await bench.api.get(f"/v1/runs/{run['id']}/effects?include=sources")).status == 200
+        assert len(await _stored(bench, run["id"])) == 3
+    simulated, live = (run["id"] for run in ended)
+    assert (await bench.api.get(f"/v1/runs/{simulated}/compare/{live}")).data["differences"] == []
+    changed = {"payload": {**PAYLOAD, "rows": ROWS[1:]}}
+    other = (await bench.api.post(f"/v1/workflows/{parent.id}/run", changed)).data["runId"]
+    await bench.ended(other)
+    assert (await bench.api.get(f"/v1/runs/{simulated}/compare/{other}")).data["differences"] != []
+
+    def inputs(tx: Tx) -> set[str | None] | None:
+        top = run_rows.get(tx, _pk_of(tx, live))
+        return called_runs.list_inputs(tx, top, CalledNode(child.id, 1, "first", in_loop=False), 5)
+
+    found = await bench.composition.parts.database.read(inputs)
+    assert [json.loads(one or "")["array"] for one in found or ()] == [ROWS]
+
+
+def _pk_of(tx: Tx, run_id: str) -> int:
+    row = tx.one(Statement(sa.select(runs.c.pk).where(runs.c.id == run_id)))
+    assert row is not None
+    return int(row[0])

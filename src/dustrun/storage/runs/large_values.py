@@ -25,9 +25,11 @@ from dustrun.storage.db.tables import run_values
 LARGE: Final = 16_384
 """Characters of a text from which on it is stored by itself."""
 _FEW: Final = 64
-"""Keys of an object that is searched for large values. Larger objects, and lists, are one value."""
-_DEEP: Final = 6
-"""Levels of objects that are searched: each encodes what is in it once more."""
+"""Parts of an object or list that is searched for large values in any case."""
+_PART: Final = 4_096
+"""Characters that the parts of a longer one must have on average: the results of a loop, not a thousand small rows."""
+_DEEP: Final = 10
+"""Levels that are searched: each encodes what is in it once more."""
 MARK: Final = "\x01"
 _MARKS: Final = re.compile(f"{MARK}([0-9a-f]{{64}})")
 _TOGETHER: Final = 50
@@ -58,9 +60,12 @@ class LargeValues:
         return text if len(text) < LARGE else self._fold(value, text, _DEEP)
 
     def _fold(self, value: Any, text: str, deeper: int) -> str:
-        if isinstance(value, dict) and len(value) <= _FEW and deeper:
-            members = (f"{dumps_text(name)}:{self._fold_part(part, deeper - 1)}" for name, part in value.items())
-            text = "{" + ",".join(members) + "}"
+        if deeper and isinstance(value, dict | list) and len(value) <= max(_FEW, len(text) // _PART):
+            if isinstance(value, dict):
+                members = (f"{dumps_text(name)}:{self._fold_part(part, deeper - 1)}" for name, part in value.items())
+                text = "{" + ",".join(members) + "}"
+            else:
+                text = "[" + ",".join(self._fold_part(part, deeper - 1) for part in value) + "]"
             if len(text) < LARGE:
                 return text
         raw = text.encode()
